@@ -1,0 +1,1 @@
+"""The test kit that Legato ships for bots and for adapters; nothing else in Legato imports it."""

@@ -1,0 +1,1 @@
+"""The pytest plugin: pytest loads this module by itself wherever Legato is installed."""
