@@ -1,0 +1,82 @@
+"""What holds for every test, those in the documentation included.
+
+Sybil runs the Python blocks of the Markdown pages. A page is one story: its blocks run in order and share
+their names.
+"""
+
+import asyncio
+import gc
+import inspect
+import sys
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
+from xdist.scheduler import LoadScopeScheduling
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(), SkipParser()],
+    patterns=["README.md", "docs/*.md", "docs/**/*.md"],
+    excludes=["docs/_build/**"],
+).pytest()
+
+
+class PagesTogether(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """Give single tests to whichever worker is free; pages and tests with servers go as a whole.
+
+    This is what `--dist loadgroup` with marks is for, but xdist 3.8 loses its marks on pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        whole = file.endswith(".md") or file.startswith("tests/integration/")
+        return file if whole else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> PagesTogether:
+    """Distribute tests over the workers of `-n`."""
+    return PagesTogether(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Take what exists before the first test out of the collector's sight: see below."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """Find what a test left open while it still bears the blame.
+
+    An unclosed connection, socket or task is reported when it is collected. Left to chance, that is in
+    some later, innocent test. So the fixtures' values are let go and garbage is collected here. What is
+    alive after that is frozen: the next collection looks only at what the next test made, which costs
+    0.05 ms a test where a full collection costs 5.
+    """
+    yield
+    if isinstance(item, pytest.Function):
+        item.funcargs.clear()
+    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+        vars(sys).pop(name, None)  # the frames of a failed test hold what it opened
+    gc.collect()
+    gc.freeze()
+    reporter: Any = item.config.pluginmanager.get_plugin("unraisableexception")
+    reporter.pytest_runtest_teardown(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a coroutine test in a loop of its own, and fail it for a task that it leaves behind."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    asyncio.run(_alone(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})))
+    return True
+
+
+async def _alone(test: Coroutine[Any, Any, None]) -> None:
+    await test
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left, f"the test leaves tasks running: {left}"
