@@ -1,1 +1,1 @@
-"""Legato: write a chat conversation as one plain async function and run it anywhere."""
+"""Legato: durable straight-line chat dialogs."""

@@ -1,0 +1,201 @@
+"""A platform adapter: pure translation both ways, plus `listen` where the platform needs a
+connection of ours."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+
+from legato.abc.http import HttpClient, HttpRequest
+from legato.abc.store import Store
+from legato.model.events import Address, Event, File, Photo
+from legato.model.messages import Outgoing
+from legato.model.records import Call
+
+
+class Parsed(Struct, frozen=True):
+    """What one raw update holds.
+
+    Attributes:
+        events: Events in order; empty for kinds nobody needs (they are acknowledged and counted).
+        acks: Calls to make at once, outside the ordered lane, whose loss does no harm
+            (answerCallbackQuery).
+        reply: Body to answer the request with where the platform demands one (challenges).
+        kind: The platform's name of the update, for metrics; "" if unreadable.
+    """
+
+    events: tuple[Event, ...] = ()
+    acks: tuple[Call, ...] = ()
+    reply: bytes | None = None
+    kind: str = ""
+
+
+class Verdict(Struct, frozen=True):
+    """What a send came to.
+
+    Attributes:
+        outcome: "sent"; "retry" (certainly not carried out: try again); "unknown" (it may have
+            been carried out); "gone" (this chat cannot be reached any more); "refused" (never
+            try again as it is).
+        message_id: Platform id of the message sent, "" if none.
+        result: The platform's answer (JSON builtins), for chat.<platform>.<method>().
+        retry_after_s: With "retry": wait at least so long; 0 = the relay's own backoff.
+        whole_bot: With "retry_after_s": the limit binds the whole bot and not only this chat.
+        error: Human-readable reason without secrets.
+        code: The platform's error code, 0 if none.
+        moved_to: The chat has this new id from now on (group -> supergroup); retry there.
+    """
+
+    outcome: str
+    message_id: str = ""
+    result: object = None
+    retry_after_s: float = 0.0
+    whole_bot: bool = False
+    error: str = ""
+    code: int = 0
+    moved_to: str = ""
+
+
+class Limits(Struct, frozen=True):
+    """Sending limits, as token buckets: (messages, per seconds, burst). None = no limit of ours.
+
+    Attributes:
+        private: Per one-to-one chat.
+        group: Per group or room.
+        bulk: For broadcasts, over the whole bot.
+        bot: For everything, over the whole bot.
+    """
+
+    private: tuple[float, float, int] | None = None
+    group: tuple[float, float, int] | None = None
+    bulk: tuple[float, float, int] | None = None
+    bot: tuple[float, float, int] | None = None
+
+
+class Capabilities(Struct, frozen=True):
+    """What a platform can show. The chat handle falls back (buttons -> numbered text) or raises
+    Unsupported by these."""
+
+    buttons: bool = True
+    edit: bool = True
+    delete: bool = True
+    react: bool = True
+    pin: bool = True
+    photos: bool = True
+    files: bool = True
+    typing: bool = True
+    webhook_reply: bool = False
+    """A call may ride back in the answer to the webhook request."""
+    public: bool = False
+    """Rooms are public and loud: answers mention the person."""
+
+
+Sink = Callable[[bytes], Awaitable[None]]
+"""Takes one raw update; returns once it is durably ours (a Turn committed or a mailbox entry).
+Raises Unavailable if it must be offered again, Malformed if it is not readable."""
+
+
+class Platform(ABC):
+    """One bot on one platform. Pure except for `send`, `setup` and `listen`.
+
+    Implementations must pass `legato.testing.conformance.platform.PlatformConformance`.
+
+    Attributes:
+        name: The platform's name: also its webhook path ("/telegram") and `chat.<name>`.
+        bot: The bot's id, first part of every key. Known without network where possible.
+        capabilities, limits: As above.
+        secrets: Strings that must never show in logs or errors.
+    """
+
+    __slots__ = ()
+
+    name: str
+    bot: str
+    capabilities: Capabilities
+    limits: Limits
+    secrets: tuple[str, ...]
+
+    # -- in -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def verify(self, request: HttpRequest) -> None:
+        """Checks that a webhook request comes from the platform, on raw bytes, in constant time,
+        before anything is parsed.
+
+        Raises:
+            Forged: It does not, or no secret is configured.
+        """
+
+    @abstractmethod
+    def parse(self, body: bytes) -> Parsed:
+        """Reads one raw update. Unknown kinds and unknown fields never fail.
+
+        Raises:
+            Malformed: Not readable at all (bad JSON, a wrong type where we must read).
+        """
+
+    # -- out ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def render(self, out: Outgoing, place: Address) -> list[Call]:
+        """Translates one outgoing thing into calls, in order; long texts are split. The last
+        call of a Send stands for its handle (`result="message"`); targets that are refs are left
+        in `Call.target` / `Call.fill`.
+
+        Raises:
+            Unsupported: The platform has nothing like it and no fallback.
+        """
+
+    @abstractmethod
+    async def send(self, call: Call, place: Address, http: HttpClient) -> Verdict:
+        """Performs one call. Never raises for what the platform or the network does: that is the
+        Verdict. Never retries by itself."""
+
+    def webhook_reply(self, call: Call, place: Address) -> bytes | None:
+        """The call as body of the answer to a webhook request (JSON), None if it cannot ride."""
+        return None
+
+    def group(self, place: Address) -> bool:
+        """Whether the place is a group or room (which limit binds). Default: user != chat."""
+        return place.user != place.chat
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def setup(self, http: HttpClient, store: Store, public_url: str) -> None:
+        """Called once before updates flow: checks the token; with a `public_url` switches to
+        webhooks at "{public_url}/{name}", else to polling. Idempotent.
+
+        Raises:
+            BadToken: The platform refused our credentials.
+            Unavailable: Not reachable now.
+        """
+
+    async def listen(self, sink: Sink, http: HttpClient, store: Store) -> None:
+        """Holds a connection (or polls) and hands every raw update to `sink`, one after another
+        per conversation, moving on only when it returned. Reconnects with jittered backoff.
+        Runs until cancelled. Default: returns at once (webhooks only)."""
+
+    def file_request(self, file: Photo | File, answer: Verdict | None) -> HttpRequest | Call:
+        """How to download a received file: first called with None; if that gives a Call, its
+        Verdict is passed in and an HttpRequest must come back, to the platform's own host.
+
+        Raises:
+            Unsupported: The platform offers no download.
+        """
+        from legato.errors import Unsupported
+
+        raise Unsupported(f"files of {self.name} cannot be downloaded")
+
+
+
+
+__all__ = [
+    "Capabilities",
+    "Limits",
+    "Parsed",
+    "Platform",
+    "Sink",
+    "Verdict",
+]

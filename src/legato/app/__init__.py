@@ -1,0 +1,1 @@
+"""The App, its triggers and the runtime that joins all parts."""

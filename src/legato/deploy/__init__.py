@@ -1,0 +1,1 @@
+"""Shells: how an App is run."""

@@ -1,0 +1,1 @@
+"""Frozen data without I/O: events, messages, records, and the codec of journaled values."""
