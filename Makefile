@@ -1,0 +1,79 @@
+# `make` lists the targets. Each of them sets the environment up first, once.
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+BOT ?= examples/adder.py
+ARGS ?=
+WORKERS := -n logical --maxprocesses=8
+# What the type checker reads besides `files` of pyproject.toml, as far as it exists.
+TYPED := src tests conftest.py $(wildcard examples bench docs/conf.py)
+
+.PHONY: help setup run demo test check static fmt lint types layers cov docs bench lock news clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9.%-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.stamp ## Build .venv with the locked tools and Legato itself
+
+.venv/.stamp: requirements/dev.lock pyproject.toml
+	@sh .ci/venv .venv requirements/dev.lock 3.11 3.12 3.13 3.14
+
+run: setup ## Run a bot: make run BOT=examples/adder.py
+	@$(BIN)/legato run $(BOT) $(ARGS)
+
+demo: setup ## Watch a dialog survive
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+test: setup ## Run all tests: make test ARGS="-k timeout"
+	@$(BIN)/pytest $(WORKERS) $(ARGS)
+
+test-%: .ci/venv ## The same on another Python: make test-3.13
+	@sh .ci/venv .venv-$* requirements/dev.lock $*
+	@.venv-$*/bin/pytest $(WORKERS) --ignore=tests/repo $(ARGS)
+
+check: static test ## Everything that must pass before a commit lands
+
+static: lint types layers ## All that needs no test run
+
+fmt: setup ## Format the code and mend what can be mended
+	@$(BIN)/ruff check -q --fix-only .
+	@$(BIN)/ruff format -q .
+
+lint: setup ## Format, rules, security
+	@$(BIN)/ruff format -q --check --output-format concise .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/bandit -q -r src -c pyproject.toml
+
+types: setup ## mypy --strict, and a known type for every public symbol
+	@$(BIN)/mypy --no-error-summary $(TYPED)
+	@out=$$($(BIN)/pyright --pythonpath $(BIN)/python --verifytypes legato --ignoreexternal) || { echo "$$out"; exit 1; }
+
+layers: setup ## Which part may import which
+	@out=$$($(BIN)/lint-imports --no-logo) || { echo "$$out"; exit 1; }
+
+cov: setup ## Branch coverage: 95 % overall, 100 % where a conversation could be lost
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(WORKERS) -q $(ARGS)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report
+	@$(BIN)/coverage report --fail-under=100 --include='src/legato/engine/*,src/legato/outbox/*,src/legato/stores/*'
+
+docs: setup ## Build the documentation into docs/_build/html
+	@$(BIN)/sphinx-build -q -W -n -b html docs docs/_build/html
+
+bench: setup ## Run every benchmark
+	@for file in $(sort $(wildcard bench/[a-z]*.py)); do echo "== $$file"; $(BIN)/python $$file $(ARGS) || exit 1; done
+
+lock: setup ## Resolve the dependencies anew
+	@$(BIN)/uv pip compile -q --upgrade --universal --no-emit-index-url --no-header --no-annotate \
+		--python-version 3.11 pyproject.toml --all-extras --group dev -o requirements/dev.lock
+
+news: setup ## Show the news that the next release will print
+	@$(BIN)/towncrier build --draft --version next
+
+clean: ## Remove everything that was built
+	@rm -rf .venv .venv-* build dist docs/_build htmlcov .coverage .coverage.* \
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
