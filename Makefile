@@ -48,7 +48,7 @@ lint: setup ## Format, rules, security
 
 types: setup ## mypy --strict, and a known type for every public symbol
 	@$(BIN)/mypy --no-error-summary $(TYPED)
-	@out=$$($(BIN)/pyright --pythonpath $(BIN)/python --verifytypes legato --ignoreexternal) || { echo "$$out"; exit 1; }
+	@out=$$(PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes legato --ignoreexternal) || { echo "$$out"; exit 1; }
 
 layers: setup ## Which part may import which
 	@out=$$($(BIN)/lint-imports --no-logo) || { echo "$$out"; exit 1; }
