@@ -1,0 +1,166 @@
+"""The Store's methods over one SQLite file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from legato.abc.store import Store
+from legato.errors import ConfigError, StoreError, StoreUnavailable
+from legato.model.records import Commit, Committed, Conversation, Loaded, Mail, OutboxItem, Settled
+from legato.stores.sqlite import statements
+from legato.stores.sqlite.files import Connect, Connection, Database, connect
+from legato.stores.sqlite.statements import Execute
+from legato.stores.sqlite.writer import GroupWriter, InlineWriter, Transactions
+
+_T = TypeVar("_T")
+
+
+class SQLiteStore(Store):
+    """Keeps everything in the file at `path`, which is made if there is none.
+
+    One process runs a bot on a file; `shared=True` opens it beside that process, as an operator's
+    tool does: nothing is damaged by it, since SQLite's locks and the fence hold between processes, but
+    two processes that both deliver the outbox would send everything twice.
+
+    Args:
+        path: The database file, on a local disk. Its folder must exist.
+        threads: Commits of concurrent callers share one fsync, which runs in a thread. False: every
+            write happens on the calling thread, and no thread is made (cloud functions).
+        shared: Do not take the lock that keeps a second process out.
+    """
+
+    __slots__ = ("_database", "_reader", "_threads", "_writer", "path")
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: bool = True,
+        shared: bool = False,
+        _synchronous: str = "FULL",
+        _busy_s: float = 5.0,
+        _connect: Connect = connect,
+    ) -> None:
+        self.path = os.fspath(path)
+        if self.path in ("", ":memory:"):
+            raise ConfigError("SQLiteStore needs a file; a store in memory is memory://")
+        self._threads = threads
+        self._database = Database(
+            self.path, shared=shared, synchronous=_synchronous, busy_s=_busy_s, connect=_connect
+        )
+        self._reader: Connection | None = None
+        self._writer: GroupWriter | InlineWriter | None = None
+
+    async def open(self) -> None:
+        """See Store.open."""
+        if self._writer is not None:
+            return
+        connection = self._database.open()
+        try:
+            if self._threads:
+                self._reader = self._database.reader()
+            else:
+                self._reader = connection  # nothing runs between BEGIN and COMMIT
+            transactions = Transactions(self._database, connection)
+            kind = GroupWriter if self._threads else InlineWriter
+            self._writer = kind(self._database, transactions)
+        except BaseException:
+            connection.close()
+            self._disconnect()
+            raise
+
+    async def close(self) -> None:
+        """See Store.close."""
+        writer, self._writer = self._writer, None
+        try:
+            if writer is not None:
+                await writer.close()
+        finally:
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+        self._database.unlock()
+
+    # -- writing ------------------------------------------------------------------------------
+
+    async def commit(self, commit: Commit) -> Committed:
+        """See Store.commit."""
+        if self._writer is None:
+            raise self._not_open()
+        committed = await self._writer.write(commit)
+        assert committed is not None
+        return committed
+
+    async def settle(self, settled: Sequence[Settled]) -> None:
+        """See Store.settle."""
+        if self._writer is None:
+            raise self._not_open()
+        if settled:
+            await self._writer.write(settled)
+
+    # -- reading: on the caller's thread, it takes microseconds -------------------------------
+
+    async def load(self, key: str) -> Loaded | None:
+        """See Store.load."""
+        return self._read(lambda execute: statements.load(execute, key), snapshot=True)
+
+    async def due(self, now_ms: int, limit: int) -> list[Conversation]:
+        """See Store.due."""
+        return self._read(lambda execute: statements.due(execute, now_ms, limit))
+
+    async def outbox(
+        self, *, states: Sequence[str], after: int = 0, limit: int = 1000, key: str = ""
+    ) -> list[OutboxItem]:
+        """See Store.outbox."""
+        return self._read(
+            lambda execute: statements.outbox(
+                execute, states=states, after=after, limit=limit, key=key
+            )
+        )
+
+    async def mail(self, *, key: str = "", after: str = "", limit: int = 1000) -> list[Mail]:
+        """See Store.mail."""
+        return self._read(
+            lambda execute: statements.mail(execute, key=key, after=after, limit=limit)
+        )
+
+    async def find(
+        self, *, status: str = "", dialog: str = "", after: str = "", limit: int = 1000
+    ) -> list[Conversation]:
+        """See Store.find."""
+        return self._read(
+            lambda execute: statements.find(
+                execute, status=status, dialog=dialog, after=after, limit=limit
+            )
+        )
+
+    async def get(self, space: str, name: str) -> bytes | None:
+        """See Store.get."""
+        return self._read(lambda execute: statements.get(execute, space, name))
+
+    def _read(self, read: Callable[[Execute], _T], *, snapshot: bool = False) -> _T:
+        connection = self._reader
+        if connection is None:
+            raise self._not_open()
+        execute = connection.execute
+        try:
+            if snapshot:
+                execute("BEGIN")
+            try:
+                return read(execute)
+            except UnicodeEncodeError:
+                return read(statements.tolerant(execute))
+            finally:
+                if snapshot:
+                    execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._database.error(error) from error
+
+    def _not_open(self) -> StoreError:
+        return StoreUnavailable(f"{self.path} is not open: await store.open() first")
