@@ -1,0 +1,327 @@
+"""The relay delivers what was committed: in order per lane, lanes side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from legato.abc import Clock, HttpClient, Platform, Store, Verdict
+from legato.errors import Unavailable
+from legato.model.events import Address
+from legato.model.records import DEAD, QUEUED, SENDING, UNKNOWN, Call, OutboxItem, Settled
+from legato.outbox.acks import Acks
+from legato.outbox.dispatch import BULK
+from legato.outbox.lanes import IDLE, Asked
+from legato.outbox.sender import Lookup, OnGone, Sender
+from legato.outbox.settings import RelaySettings, RelayStats
+from legato.outbox.verdicts import careful
+
+__all__ = ["Lookup", "OnGone", "Only", "Relay", "RelaySettings", "RelayStats"]
+
+log = logging.getLogger("legato.relay")
+
+PAGE = 1000
+
+Only = Callable[[OutboxItem], bool]
+
+
+class Relay:
+    """Sends outbox items and settles their fate. One per process; all methods in its event loop.
+
+    Args:
+        store: Where items live until they are sent.
+        platforms: Adapters by (name, bot), or a function from a place to its adapter.
+        http: The client the adapters send with.
+        clock: Time.
+        on_gone: Called once per conversation whose user cannot be reached, before the item is
+            settled (so again after a crash in between). It may offer items and wait for lanes.
+        settings: Knobs.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        platforms: Mapping[tuple[str, str], Platform] | Lookup,
+        http: HttpClient,
+        clock: Clock,
+        *,
+        on_gone: OnGone,
+        settings: RelaySettings | None = None,
+    ) -> None:
+        lookup: Lookup = (
+            platforms
+            if callable(platforms)
+            else lambda place: platforms.get((place.platform, place.bot))
+        )
+        self.settings = settings = settings or RelaySettings()
+        self._store = store
+        self._clock = clock
+        self._sender = Sender(
+            store,
+            lookup,
+            http,
+            clock,
+            on_gone=on_gone,
+            on_idle=self._check_idle,
+            settings=settings,
+        )
+        self._lanes = self._sender.dispatch
+        self._acks = Acks(http, clock, settings.acks, self._check_idle)
+        self._recovery: asyncio.Future[None] | None = None
+        self._late: list[OutboxItem | Asked] = []
+        self._idle: list[asyncio.Future[None]] = []
+        self._closed = False
+
+    @property
+    def stats(self) -> RelayStats:
+        """Counters since the start."""
+        return self._sender.stats
+
+    # -- in -----------------------------------------------------------------------------------
+
+    def offer(self, items: Sequence[OutboxItem]) -> None:
+        """Queues items just committed (with their ids), in order. Never waits.
+
+        After `close` nothing is taken: the items are in the store, for the next start.
+        """
+        if self._closed:
+            return
+        if self._recovery is not None:
+            self._late.extend(items)
+            return
+        for item in items:
+            self._lanes.enqueue(item)
+
+    def hold(self, lane: str) -> None:
+        """Starts no send in `lane` until as many `release` calls: a webhook reply to that chat is
+        on its way. A send already under way goes on: ask `idle` before choosing to reply.
+        """
+        self._lanes.open(lane).holds += 1
+
+    def release(self, lane: str) -> None:
+        """Undoes one `hold`. Harmless without one."""
+        held = self._lanes.lanes.get(lane)
+        if held is None or not held.holds:
+            return
+        held.holds -= 1
+        if held.holds or held.state != IDLE:
+            return
+        if held.queue:
+            self._lanes.make_ready(held)
+        else:
+            self._lanes.forget(held)
+
+    def idle(self, lane: str) -> bool:
+        """Whether nothing is queued or under way in `lane`, so that a webhook reply is in order."""
+        known = self._lanes.lanes.get(lane)
+        return self._recovery is None and (known is None or not known.queue)
+
+    def ack(self, call: Call, place: Address) -> None:
+        """Sends `call` at once, outside the lanes. Failures are only logged; never waits."""
+        bot = self._sender.bot(place)
+        if bot is None or self._closed:
+            return
+        if self._clock.monotonic() < bot.limits.every.blocked_until:
+            self.stats.expired += 1  # the platform told the whole bot to be silent
+            return
+        self._acks.send(bot.platform, call, place)
+
+    async def call(
+        self,
+        call: Call,
+        place: Address,
+        delivery: str = "at_least_once",
+        *,
+        key: str = "",
+        epoch: int = 0,
+    ) -> Verdict:
+        """Performs a call whose result is wanted, behind what is queued in the place's lane.
+
+        Limits and retries are those of items, but nothing is stored. `key` and `epoch` say which
+        conversation's refs the call may target.
+
+        Returns:
+            The final verdict: "sent", "refused" (also when it was given up), "gone" or "unknown".
+
+        Raises:
+            Unavailable: The relay was closed before the answer came.
+        """
+        item = OutboxItem(
+            0, place.lane, place, key, epoch, "", call, delivery, created_ms=self._clock.now_ms()
+        )
+        answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        if self._closed:
+            raise Unavailable("the relay is closed")
+        asked = Asked(item, answer)
+        if self._recovery is not None:
+            self._late.append(asked)
+        else:
+            self._lanes.enqueue(asked)
+        return await answer
+
+    async def delivered(self, lane: str, up_to_id: int) -> None:
+        """Returns once the fate of all items of `lane` with an id up to `up_to_id` is known (sent,
+        dead or unknown). `up_to_id` is the id of the caller's own last item.
+
+        Raises:
+            Unavailable: The relay was closed before that.
+        """
+        while self._recovery is not None:
+            await asyncio.shield(self._recovery)
+        futures = []
+        for name in (lane, lane + BULK):
+            known = self._lanes.lanes.get(name)
+            if known is None or not known.has_up_to(up_to_id):
+                continue
+            # an older broadcast may wait for hours; it matters only to those who stand behind it
+            if name != lane and all(entry.id != up_to_id for entry in known.queue):
+                continue
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            known.waiters.append((up_to_id, future))
+            futures.append(future)
+        for future in futures:
+            await future
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def recover(self, only: Only | None = None) -> int:
+        """Takes over what the store holds as undelivered, by id; what is offered meanwhile goes
+        behind it. Items this process knows already are left alone, so it may be repeated.
+
+        Args:
+            only: Which items to take; where several processes share a store, those that no other
+                living process is sending.
+
+        Returns:
+            How many items were queued.
+
+        Raises:
+            StoreUnavailable: The store cannot be read now; what came before that is queued.
+        """
+        if self._recovery is not None:
+            await asyncio.shield(self._recovery)
+            return 0
+        self._recovery = asyncio.get_running_loop().create_future()
+        seen = self.known_ids()
+        try:
+            return await self._take_over(seen, only)
+        finally:
+            self._recovery.set_result(None)
+            self._recovery = None
+            late, self._late = self._late, []
+            for entry in late:
+                if entry.id == 0 or entry.id not in seen:
+                    self._lanes.enqueue(entry)
+
+    async def _take_over(self, seen: set[int], only: Only | None) -> int:
+        taken = after = 0
+        strangers: dict[tuple[str, str], int] = {}
+        while True:
+            page = await self._store.outbox(states=(QUEUED, SENDING), after=after, limit=PAGE)
+            for item in page:
+                after = item.id
+                if item.id in seen or (only is not None and not only(item)):
+                    continue
+                seen.add(item.id)
+                if item.state == SENDING and careful(item, item.call):
+                    error = "the process ended while it was being sent"
+                    self._sender.settler.put(
+                        Settled(item.id, UNKNOWN, item.attempts + 1, error=error)
+                    )
+                    self.stats.unknown += 1
+                elif self._sender.bot(item.place) is None:
+                    bot = (item.place.platform, item.place.bot)
+                    strangers[bot] = strangers.get(bot, 0) + 1
+                else:
+                    taken += 1
+                    self._lanes.enqueue(replace(item, state=QUEUED))
+            if len(page) < PAGE:
+                break
+        for (name, bot_id), count in strangers.items():
+            log.warning("%d messages wait for %s bot %s, which is not set up", count, name, bot_id)
+        self._lanes.settle_soon()
+        return taken
+
+    async def retry(self, ids: Sequence[int]) -> int:
+        """Queues DEAD and UNKNOWN items again, as if committed now; returns how many there were.
+        Others are left alone.
+
+        Raises:
+            StoreUnavailable: The store cannot be read now.
+        """
+        count = 0
+        for item_id in sorted(set(ids)):
+            rows = await self._store.outbox(states=(DEAD, UNKNOWN), after=item_id - 1, limit=1)
+            if not rows or rows[0].id != item_id or item_id in self.known_ids():
+                continue
+            self._sender.telling.add(item_id)  # known from here on: a second retry finds it taken
+            try:
+                await self._lanes.durably(Settled(item_id, QUEUED))
+            finally:
+                self._sender.telling.discard(item_id)
+            now_ms = self._clock.now_ms()
+            fresh = replace(
+                rows[0], state=QUEUED, attempts=0, not_before_ms=0, error="", created_ms=now_ms
+            )
+            self._lanes.enqueue(fresh)
+            count += 1
+        return count
+
+    @property
+    def left(self) -> int:
+        """Items and calls not settled durably yet."""
+        queued = sum(len(lane.queue) for lane in self._lanes.lanes.values())
+        return queued + len(self._late) + len(self._sender.settler) + len(self._sender.telling)
+
+    def known_ids(self) -> set[int]:
+        """Ids of the items this process is responsible for."""
+        ids = {entry.id for lane in self._lanes.lanes.values() for entry in lane.queue}
+        return ids | self._sender.settler.ids() | self._sender.telling
+
+    async def flush(self, deadline_s: float) -> int:
+        """Waits until nothing is left, or for `deadline_s`; returns how many items are left."""
+        loop = asyncio.get_running_loop()
+        limit = loop.create_task(self._clock.sleep(deadline_s))
+        try:
+            while (self.left or self._acks.busy) and not limit.done():
+                future: asyncio.Future[None] = loop.create_future()
+                self._idle.append(future)
+                await asyncio.wait({future, limit}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            limit.cancel()
+            await asyncio.wait({limit})
+        return self.left
+
+    def _check_idle(self) -> None:
+        if self._idle and not self.left and not self._acks.busy:
+            waiting, self._idle = self._idle, []
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
+
+    async def close(self) -> None:
+        """Stops sending. What was not sent stays in the store; what was sent is written once
+        more. Whoever waits gets Unavailable. Idempotent.
+        """
+        self._closed = True
+        sender = self._sender
+        tasks = list(self._lanes.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._acks.close()
+        entries: list[OutboxItem | Asked] = list(self._late)
+        for lane in self._lanes.lanes.values():
+            entries += lane.queue
+            for _, future in lane.waiters:
+                if not future.done():
+                    future.set_exception(Unavailable("the relay was closed"))
+        self._lanes.lanes.clear()
+        for entry in entries:
+            if isinstance(entry, Asked) and not entry.answer.done():
+                entry.answer.set_exception(Unavailable("the relay was closed"))
+        if sender.settler.waiting:
+            await sender.settler.write()

@@ -1,0 +1,39 @@
+"""Puts a platform message id, known only now, into a call rendered earlier."""
+
+from __future__ import annotations
+
+import msgspec
+
+from legato.model.records import Call
+
+
+def filled(call: Call, message_id: str) -> Call:
+    """The call with `message_id` as its parameter `call.fill` ("a.b" is b inside of a).
+
+    The id is text, as everywhere in Legato; a platform that wants a number converts it in `send`.
+    """
+    params = dict(call.params)
+    inner = params
+    *outer, last = call.fill.split(".")
+    for name in outer:
+        below = inner.get(name)
+        inner[name] = inner = dict(below) if isinstance(below, dict) else {}
+    inner[last] = message_id
+    return msgspec.structs.replace(call, params=params, target="", fill="")
+
+
+def without_target(call: Call) -> Call:
+    """The call without the parameter that its target would have filled: of "a.b" all of a goes,
+    since an object without what it points to means nothing.
+    """
+    top = call.fill.split(".")[0]
+    params = {name: value for name, value in call.params.items() if name != top}
+    return msgspec.structs.replace(call, params=params, target="", fill="")
+
+
+def redacted(text: str, secrets: tuple[str, ...], limit: int = 500) -> str:
+    """`text` without any of `secrets`, at most `limit` characters."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text if len(text) <= limit else text[: limit - 1] + "…"
