@@ -163,6 +163,11 @@ class Platform(ABC):
 
     # -- life ---------------------------------------------------------------------------------
 
+    async def load(self, store: Store) -> None:
+        """Takes what an earlier `setup` kept in the store (a webhook secret it made, the bot's own
+        name): for a process that verifies and parses but never runs `setup`, as a cloud function.
+        No network. Idempotent. Default: nothing was kept."""
+
     async def setup(self, http: HttpClient, store: Store, public_url: str) -> None:
         """Called once before updates flow: checks the token; with a `public_url` switches to
         webhooks at "{public_url}/{name}", else to polling. Idempotent.

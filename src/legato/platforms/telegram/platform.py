@@ -1,0 +1,324 @@
+"""The Telegram platform: parts put together, and the calls that are I/O."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from legato.abc.clock import Clock
+from legato.abc.http import HttpClient, HttpRequest, MaybeSent, NotSent
+from legato.abc.platform import Capabilities, Limits, Parsed, Platform, Sink, Verdict
+from legato.abc.store import Store
+from legato.errors import BadToken, ConfigError, Forged, Unavailable, Unsupported
+from legato.model.events import Address, File, Photo
+from legato.model.messages import Outgoing
+from legato.model.records import Call, Commit
+from legato.platforms._signing import same
+from legato.platforms.telegram.parse import Reader
+from legato.platforms.telegram.render import number, render
+from legato.platforms.telegram.verdict import answer_of, interpret, unsure
+
+API = "https://api.telegram.org"
+SECRET_HEADER = "x-telegram-bot-api-secret-token"  # a header's name
+UPDATES = (
+    "message",
+    "edited_message",
+    "channel_post",
+    "edited_channel_post",
+    "callback_query",
+    "my_chat_member",
+    "message_reaction",
+)
+"""What is asked for. Not chat_member: an administrator's bot would see each join twice, since groups
+also show it as a message."""
+LIMITS = Limits(private=(1, 1, 10), group=(20, 60, 10), bulk=(30, 1, 5))
+TIMEOUT_S = 30.0
+UPLOAD_S = 300.0
+
+_TOKEN = re.compile(r"([0-9]{1,20}):[A-Za-z0-9_-]{3,128}")
+_SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
+
+
+class Telegram(Platform):
+    """One bot on Telegram.
+
+    Attributes:
+        malformed: Unreadable updates that `listen` passed over.
+    """
+
+    __slots__ = (
+        "_api",
+        "_clock",
+        "_max_connections",
+        "_poll_s",
+        "_reader",
+        "_secret",
+        "_token",
+        "_updates",
+        "bot",
+        "capabilities",
+        "limits",
+        "malformed",
+        "name",
+        "secrets",
+    )
+
+    def __init__(
+        self,
+        token: str,
+        *,
+        api: str = API,
+        secret: str = "",
+        prefixes: tuple[str, ...] = ("/", "!"),
+        updates: tuple[str, ...] = UPDATES,
+        limits: Limits = LIMITS,
+        max_connections: int = 40,
+        poll_s: int = 30,
+        clock: Clock | None = None,
+    ) -> None:
+        """Makes the bot of a token; nothing is sent.
+
+        Args:
+            token: As BotFather gives it: "123456:ABC-DEF...".
+            api: Base address of the Bot API.
+            secret: What Telegram's webhook requests must carry, 1-256 of A-Za-z0-9_-. Without one
+                `setup` makes it and keeps it in the store.
+            prefixes: What a command may begin with.
+            updates: Kinds of updates to ask for.
+            limits: How fast we send.
+            max_connections: Webhook requests that Telegram may make at once, 1-100.
+            poll_s: How long a request for updates may wait for one, 1-50 s.
+            clock: Time and sleep; the system's by default.
+
+        Raises:
+            BadToken: It does not look like a token.
+            ConfigError: The secret holds something that Telegram would not take.
+        """
+        match = _TOKEN.fullmatch(token)
+        if match is None:
+            raise BadToken("that is no Telegram token; it looks like 123456:ABC-DEF... (BotFather)")
+        if secret and not _SECRET.fullmatch(secret):
+            raise ConfigError("the Telegram secret must be 1-256 characters of A-Z a-z 0-9 _ -")
+        self.name = "telegram"
+        self.bot = match[1]
+        self.capabilities = Capabilities(webhook_reply=True)
+        self.limits = limits
+        self.malformed = 0
+        self._token = token
+        self._api = api.rstrip("/")
+        self._updates = updates
+        self._max_connections = max_connections
+        self._poll_s = poll_s
+        self._clock = clock or SystemClock()
+        self._reader = Reader(self.bot, tuple(filter(None, prefixes)), self._clock)
+        self._use(secret)
+
+    def __repr__(self) -> str:
+        return f"<Telegram bot={self.bot}>"
+
+    def _use(self, secret: str) -> None:
+        self._secret = secret
+        bare = self._token.partition(":")[2]
+        self.secrets = tuple(filter(None, (self._token, bare, secret)))
+
+    # -- in -----------------------------------------------------------------------------------
+
+    def verify(self, request: HttpRequest) -> None:
+        if not self._secret:
+            raise Forged("no webhook secret is known: set TELEGRAM_SECRET, or run setup")
+        given = request.headers.get(SECRET_HEADER, "")
+        if not same(given.encode("utf-8", "surrogatepass"), self._secret.encode()):
+            raise Forged("X-Telegram-Bot-Api-Secret-Token is missing or wrong")
+
+    def parse(self, body: bytes) -> Parsed:
+        return self._reader.read(body)
+
+    # -- out ----------------------------------------------------------------------------------
+
+    def render(self, out: Outgoing, place: Address) -> list[Call]:
+        """See Platform. A target of a reply is filled in at "reply_parameters.message_id"."""
+        return render(out, place)
+
+    async def send(self, call: Call, place: Address, http: HttpClient) -> Verdict:
+        verdict = await self._exchange(call, place, http)
+        if call.method == "editMessageText" and "no text in the message" in verdict.error:
+            # The handle's message is a photo or file: its text is the caption. Render cannot know.
+            params = {"caption" if k == "text" else k: v for k, v in call.params.items()}
+            params.pop("link_preview_options", None)
+            verdict = await self._exchange(
+                Call("editMessageCaption", params, idempotent=True), place, http
+            )
+        return verdict
+
+    async def _exchange(self, call: Call, place: Address, http: HttpClient) -> Verdict:
+        try:
+            response = await http.send(self._request(call))
+        except NotSent as error:
+            return Verdict("retry", error=self._redacted(f"not sent: {error}"))
+        except MaybeSent as error:
+            return unsure(call, self._redacted(f"maybe sent: {error}"))
+        except OSError as error:  # of reading a file that is to be uploaded
+            return Verdict("refused", error=self._redacted(f"cannot read the file: {error}"))
+        except (TypeError, ValueError, RecursionError) as error:
+            return Verdict("refused", error=self._redacted(f"{call.method} is no JSON: {error}"))
+        return interpret(call, place, response)
+
+    def _request(self, call: Call, timeout_s: float = TIMEOUT_S) -> HttpRequest:
+        url = f"{self._api}/bot{self._token}/{call.method}"
+        params = _numbered(call.params)
+        if call.files:
+            fields = tuple((name, _field(value)) for name, value in params.items())
+            return HttpRequest("POST", url, files=call.files, fields=fields, timeout_s=UPLOAD_S)
+        headers = {"content-type": "application/json"}
+        return HttpRequest("POST", url, headers, msgspec.json.encode(params), timeout_s=timeout_s)
+
+    def webhook_reply(self, call: Call, place: Address) -> bytes | None:
+        if call.files or call.target:
+            return None
+        try:
+            return msgspec.json.encode({"method": call.method} | _numbered(call.params))
+        except (TypeError, ValueError, RecursionError):
+            return None
+
+    def _redacted(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text[:500]
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def load(self, store: Store) -> None:
+        """Takes what `setup` kept in the store: the webhook's secret and the bot's own name."""
+        name = await store.get("setting", f"telegram:{self.bot}:username")
+        if name:
+            self._reader.username = name.decode()
+        if not self._secret:
+            secret = await store.get("setting", f"telegram:{self.bot}:secret")
+            if secret:
+                self._use(secret.decode())
+
+    async def setup(self, http: HttpClient, store: Store, public_url: str) -> None:
+        await self.load(store)
+        me = await self._ask(http, "getMe", {})
+        name = str(me.get("username", "")) if isinstance(me, dict) else ""
+        if name != self._reader.username:
+            self._reader.username = name
+            await self._keep(store, "username", name)
+        if not public_url:
+            await self._ask(http, "deleteWebhook", {"drop_pending_updates": False})
+            return
+        if not self._secret:
+            await self._make_secret(store)
+        await self._ask(
+            http,
+            "setWebhook",
+            {
+                "url": f"{public_url.rstrip('/')}/{self.name}",
+                "secret_token": self._secret,
+                "allowed_updates": list(self._updates),
+                "max_connections": self._max_connections,
+            },
+        )
+
+    async def _make_secret(self, store: Store) -> None:
+        """The first process to come makes the secret, the others take it."""
+        from secrets import token_urlsafe
+
+        await self._keep(store, "secret", token_urlsafe(32), once=True)
+        await self.load(store)
+
+    async def _keep(self, store: Store, what: str, value: str, *, once: bool = False) -> None:
+        name = f"telegram:{self.bot}:{what}"
+        await store.commit(
+            Commit(
+                at_ms=self._clock.now_ms(),
+                update_id=f"{name}:made" if once else "",
+                puts=(("setting", name, value.encode()),),
+            )
+        )
+
+    async def _ask(self, http: HttpClient, method: str, params: dict[str, object]) -> object:
+        """The result of a call that must succeed for the bot to start."""
+        try:
+            response = await http.send(self._request(Call(method, params)))
+        except (NotSent, MaybeSent) as error:
+            raise Unavailable(self._redacted(f"Telegram cannot be reached: {error}")) from None
+        answer = answer_of(response.body)
+        if answer is None or response.status >= 500 or response.status == 429:
+            wait = answer.parameters.retry_after if answer and answer.parameters else 1.0
+            raise Unavailable(
+                f"Telegram answered HTTP {response.status} to {method}", int(wait) or 1
+            )
+        if answer.ok:
+            return msgspec.json.decode(answer.result) if answer.result else None
+        if response.status in (401, 404):
+            raise BadToken(f"Telegram refused the token of bot {self.bot}: check TELEGRAM_TOKEN")
+        raise ConfigError(self._redacted(f"Telegram refused {method}: {answer.description}"))
+
+    async def listen(self, sink: Sink, http: HttpClient, store: Store) -> None:
+        from legato.platforms.telegram.poll import Poller
+
+        def request(offset: int) -> HttpRequest:
+            params: dict[str, object] = {
+                "timeout": self._poll_s,
+                "allowed_updates": list(self._updates),
+            }
+            if offset:
+                params["offset"] = offset
+            return self._request(Call("getUpdates", params), self._poll_s + 10.0)
+
+        await Poller(self, request, sink, http, self._clock).run()
+
+    def file_request(self, file: Photo | File, answer: Verdict | None) -> HttpRequest | Call:
+        if answer is None:
+            return Call("getFile", {"file_id": file.id}, idempotent=True)
+        result = answer.result if isinstance(answer.result, dict) else {}
+        path = str(result.get("file_path", ""))
+        if not path:
+            raise Unsupported(
+                f"Telegram gives no download of this file: {answer.error or 'no path'}"
+            )
+        if path.startswith("/") or "\\" in path or ".." in path.split("/") or ":" in path:
+            raise Unsupported("Telegram gave a path that is not below its own address")
+        from urllib.parse import quote
+
+        return HttpRequest("GET", f"{self._api}/file/bot{self._token}/{quote(path)}")
+
+
+class SystemClock(Clock):
+    """The machine's own time."""
+
+    __slots__ = ()
+
+    def now_ms(self) -> int:
+        from time import time_ns  # noqa: TID251 # the default Clock itself
+
+        return time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        from time import monotonic
+
+        return monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        from asyncio import sleep
+
+        await sleep(seconds)
+
+
+def _numbered(params: dict[str, object]) -> dict[str, object]:
+    """Parameters with message ids as the numbers they are: the relay fills them in as text."""
+    changed: dict[str, object] = {}
+    message_id = params.get("message_id")
+    if isinstance(message_id, str):
+        changed["message_id"] = number(message_id)
+    reply = params.get("reply_parameters")
+    if isinstance(reply, dict) and isinstance(reply.get("message_id"), str):
+        changed["reply_parameters"] = reply | {"message_id": number(reply["message_id"])}
+    return params | changed if changed else params
+
+
+def _field(value: object) -> str:
+    """A parameter as a field of a form."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
