@@ -85,4 +85,8 @@ class Store(ABC):
 
     @abstractmethod
     async def get(self, space: str, name: str) -> bytes | None:
-        """A value remembered by `Commit.puts` or by `settle`; None if there is none."""
+        """A value remembered by `Commit.puts` or by `settle`; None if there is none.
+
+        `get("inbox", update_id)` tells whether an update was consumed: the reply kept with it
+        (b"" if none), or None if it was not (or still waits in the mailbox).
+        """

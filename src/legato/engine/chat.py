@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import types
 import weakref
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, Self, TypeVar, overload
 
@@ -13,13 +12,13 @@ from legato.engine.commands import (
     Ask,
     Fork,
     Goto,
-    Op,
     PlatformCall,
     Receive,
     Sleep,
     Step,
     WaitFor,
     event_tag_of,
+    perform,
 )
 from legato.engine.outgoing import Buttons, Source
 from legato.engine.parsers import parser_for
@@ -32,12 +31,6 @@ from legato.model.records import Birth
 T = TypeVar("T")
 Seconds = float | timedelta
 """A duration: seconds, or a timedelta."""
-
-
-@types.coroutine
-def _perform(op: Op) -> Generator[Op, Any, Any]:
-    """Suspends the dialog on an operation."""
-    return (yield op)
 
 
 class Handle:
@@ -309,7 +302,7 @@ class Chat:
             buttons=offered.payloads,
             meanings=offered.meanings,
         )
-        return await _perform(op)
+        return await perform(op)
 
     async def choose(
         self, prompt: str, options: Sequence[str] | dict[str, Any], **more: Any
@@ -347,7 +340,7 @@ class Chat:
         self._driving()
         tags = tuple(event_tag_of(kind) for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
         who = user.id if isinstance(user, User) else user or ""
-        return await _perform(
+        return await perform(
             Receive(
                 key or ",".join(tags), tags, timeout_s=_seconds(timeout), user=who, pattern=pattern
             )
@@ -369,7 +362,7 @@ class Chat:
     async def sleep(self, duration: Seconds, *, key: str = "") -> None:
         """Sleeps durably: seconds or days, through restarts."""
         self._driving()
-        await _perform(Sleep(_seconds(duration) or 0.0, key))
+        await perform(Sleep(_seconds(duration) or 0.0, key))
 
     def timeout(self, duration: Seconds) -> TimeoutScope:
         """`async with chat.timeout(60): ...` raises Timeout when the whole block takes longer."""
@@ -413,12 +406,12 @@ class Chat:
             at_most_once=at_most_once,
             timeout_s=_seconds(timeout),
         )
-        return await _perform(step)
+        return await perform(step)
 
     async def download(self, file: Photo | File, path: str) -> str:
         """Saves a received photo or file under `path` (a step); returns the path."""
         self._driving()
-        return str(await _perform(Step("download", self._services.download, (file, path), {})))
+        return str(await perform(Step("download", self._services.download, (file, path), {})))
 
     @overload
     async def wait_for(self, name: str, type: type[T], **options: Any) -> T: ...
@@ -441,13 +434,13 @@ class Chat:
             Timeout: It did not come in time.
         """
         self._driving()
-        return await _perform(WaitFor(name, type, key or name, _seconds(timeout)))
+        return await perform(WaitFor(name, type, key or name, _seconds(timeout)))
 
     async def goto(self, dialog: Callable[..., Any] | str, **state: Any) -> NoReturn:
         """Ends here and goes on as `dialog(chat, **state)`: a tail call that empties the journal,
         so that endless loops stay short. Never returns."""
         self._driving()
-        await _perform(Goto(dialog, state))
+        await perform(Goto(dialog, state))
         raise AssertionError("unreachable")
 
     # -- several things at once --------------------------------------------------------------------
@@ -455,19 +448,19 @@ class Chat:
     async def gather(self, *branches: Coroutine[Any, Any, Any]) -> list[Any]:
         """Runs all branches; their results in order. The first error cancels the others."""
         self._driving()
-        results: list[Any] = await _perform(Fork("gather", branches))
+        results: list[Any] = await perform(Fork("gather", branches))
         return results
 
     async def first(self, *branches: Coroutine[Any, Any, T]) -> T:
         """The result of whichever branch is over first; the others are cancelled."""
         self._driving()
-        result: T = await _perform(Fork("first", branches))
+        result: T = await perform(Fork("first", branches))
         return result
 
     async def race(self, *branches: Coroutine[Any, Any, T]) -> tuple[int, T]:
         """Like `first`, and tells which: (index, result)."""
         self._driving()
-        result: tuple[int, T] = await _perform(Fork("race", branches))
+        result: tuple[int, T] = await perform(Fork("race", branches))
         return result
 
     # -- the platform's own API --------------------------------------------------------------------
@@ -508,7 +501,7 @@ class PlatformApi:
                 raise Unsupported(
                     f"chat.{platform}.{method}: this conversation is on {chat.platform}"
                 )
-            return await _perform(PlatformCall(platform, method, params, key))
+            return await perform(PlatformCall(platform, method, params, key))
 
         return call
 

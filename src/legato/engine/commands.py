@@ -7,7 +7,8 @@ its answer (`accept`), and how a record becomes the value that `await` returns (
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Sequence
+import types
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any
 
 import msgspec
@@ -305,6 +306,12 @@ class Goto(Op):
         super().__init__("")
         self.dialog = dialog
         self.state = state
+
+
+@types.coroutine
+def perform(op: Op) -> Generator[Op, Any, Any]:
+    """Suspends the dialog on an operation; the driver answers with its result."""
+    return (yield op)
 
 
 def event_tag(event: AnyEvent) -> str:

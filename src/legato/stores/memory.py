@@ -241,5 +241,8 @@ class MemoryStore(Store):
 
     async def get(self, space: str, name: str) -> bytes | None:
         """See Store.get."""
+        if space == "inbox":
+            consumed = self._consumed.get(name)
+            return None if consumed is None else consumed.reply
         kept = self._kept.get((space, name))
         return None if kept is None else kept.value

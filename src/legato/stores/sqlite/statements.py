@@ -218,6 +218,7 @@ _MAIL = f"""SELECT id, key, payload FROM inbox
 _MAIL_OF = f"""SELECT id, key, payload FROM inbox
     WHERE payload IS NOT NULL AND key = ? AND seq > {_AFTER} ORDER BY seq LIMIT ?"""
 _GET = "SELECT value FROM kept WHERE space = ? AND name = ?"
+_CONSUMED = "SELECT reply FROM inbox WHERE id = ? AND payload IS NULL"
 
 
 def load(execute: Execute, key: str) -> Loaded | None:
@@ -273,6 +274,9 @@ def mail(execute: Execute, *, key: str, after: str, limit: int) -> list[Mail]:
 
 def get(execute: Execute, space: str, name: str) -> bytes | None:
     """See Store.get."""
+    if space == "inbox":
+        row = execute(_CONSUMED, (name,)).fetchone()
+        return None if row is None else row[0] or b""
     row = execute(_GET, (space, name)).fetchone()
     return None if row is None else row[0]
 

@@ -1,0 +1,256 @@
+"""The App: what a bot author makes first, and hangs dialogs on."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from legato.app.triggers import Trigger, Triggers, button_pattern
+from legato.engine.commands import event_tag_of
+from legato.engine.dialog import HOLD, RESTART, Dialog, Dialogs
+from legato.errors import Misuse
+from legato.model.events import Event
+from legato.model.ids import SCOPES
+
+if TYPE_CHECKING:
+    from legato.app.runtime import Runtime
+    from legato.engine.chat import Chat
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+APOLOGY = "Sorry, something went wrong. It has been noted, and nothing you said is lost."
+
+
+class Router:
+    """A set of dialogs and triggers; an App includes any number of them.
+
+    Every handler is a dialog: one that never asks is a dialog of one Turn. All decorators return
+    the function itself, so that dialogs can call each other plainly. Options of all of them:
+
+        name: What the store knows the dialog by (default: the function's name). Keep it when you
+            rename the function.
+        version: Any text, for reports.
+        scope: "user_in_chat", "chat", "user" or "thread" (default: the App's).
+        idle: Limit of each wait for a person (default: the App's).
+        on_change: "restart" or "hold": what happens to running conversations that changed code no
+            longer fits.
+        on_restart: function(answers) -> arguments to begin anew with.
+        delivery: "at_least_once" or "at_most_once".
+        only: "private", "groups", "moderators" or "broadcaster".
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[Any, dict[str, Any], dict[str, Any]]] = []
+
+    def command(
+        self,
+        *names: str,
+        help: str = "",  # noqa: A002
+        anywhere: bool = False,
+        cancels: bool = False,
+        **options: Any,
+    ) -> Callable[[F], F]:
+        """Starts the dialog on a command: "start" is /start on Telegram and !start on Twitch. A
+        running dialog of the same user is cancelled first, unless `anywhere`.
+
+        Args:
+            names: The command and its aliases.
+            help: One line for /help.
+            anywhere: Runs during another dialog, which then shows its question again.
+            cancels: Raises Cancelled inside the waiting dialog, then runs.
+            options: See Router.
+        """
+        if not names or not all(name and name.split() == [name] for name in names):
+            raise Misuse("command() takes names without spaces, e.g. @app.command('start')")
+        commands = tuple(name.lower().lstrip("/!") for name in names)
+        return self._entry(
+            options, commands=commands, help=help, anywhere=anywhere or cancels, cancels=cancels
+        )
+
+    def message(self, pattern: str = "", **options: Any) -> Callable[[F], F]:
+        """Starts the dialog on a message whose text matches a regular expression (its named
+        groups become arguments); without one, on any message that nobody else took."""
+        return self._entry(options, pattern=pattern)
+
+    def button(self, template: str, **options: Any) -> Callable[[F], F]:
+        """Starts the dialog when a button with this data is pressed outside of any waiting
+        dialog; `{name}` parts of the template become arguments."""
+        return self._entry(options, pattern=button_pattern(template), events=("button",))
+
+    def on(self, *kinds: type[Event], **options: Any) -> Callable[[F], F]:
+        """Starts the dialog on any event of these types, e.g. MemberJoined."""
+        return self._entry(options, events=tuple(event_tag_of(kind) for kind in kinds))
+
+    def dialog(self, **options: Any) -> Callable[[F], F]:
+        """Registers a dialog that only `chat.goto` leads to."""
+        return self._entry(options)
+
+    def _entry(self, options: dict[str, Any], **trigger: Any) -> Callable[[F], F]:
+        def register(fn: F) -> F:
+            self._add(fn, options, trigger)
+            return fn
+
+        return register
+
+    def _add(self, fn: Any, options: dict[str, Any], trigger: dict[str, Any]) -> None:
+        self._entries.append((fn, options, trigger))
+
+
+class App(Router):
+    """A bot.
+
+    Args:
+        name: For logs and pages.
+        prefixes: What commands begin with.
+        scope: Which messages belong to one conversation, unless a dialog says otherwise.
+        idle: Limit of each wait for a person, unless a dialog or a question says otherwise.
+        apology: Said once when a dialog fails because of a bug; "" says nothing.
+        help: Whether /help (a list of the commands) and /cancel are there unless written anew.
+    """
+
+    def __init__(
+        self,
+        name: str = "bot",
+        *,
+        prefixes: tuple[str, ...] = ("/", "!"),
+        scope: str = "user_in_chat",
+        idle: timedelta | float | None = None,
+        apology: str = APOLOGY,
+        help: bool = True,  # noqa: A002
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.prefixes = prefixes
+        self.scope = _one_of("scope", scope, SCOPES)
+        self.idle = idle
+        self.apology = apology
+        self.dialogs = Dialogs()
+        self.triggers = Triggers()
+        self._help = help
+        self._factories: dict[Any, Callable[[], Any]] = {}
+        self._runtime: Runtime | None = None
+
+    # -- building ---------------------------------------------------------------------------------
+
+    def include(self, router: Router) -> None:
+        """Takes over all dialogs and triggers of `router`."""
+        for fn, options, trigger in router._entries:
+            self._add(fn, options, trigger)
+
+    def provide(self, kind: type[Any], factory: Callable[[], Any]) -> None:
+        """Parameters annotated with `kind` get what `factory()` makes: call this before the
+        dialogs that need it. The value is made anew for every replay, so it must be no result."""
+        self._factories[kind] = factory
+
+    def _add(self, fn: Any, options: dict[str, Any], trigger: dict[str, Any]) -> None:
+        super()._add(fn, options, trigger)
+        dialog = self.dialogs.add(self._dialog(fn, dict(options)))
+        if trigger:
+            self.triggers.add(Trigger(dialog=dialog, only=options.get("only", ""), **trigger))
+
+    def _dialog(self, fn: Any, options: dict[str, Any]) -> Dialog:
+        options.pop("only", None)
+        code = getattr(fn, "__code__", None)
+        if code is None or not code.co_flags & 0x80 or code.co_argcount < 1:
+            raise Misuse(f"a dialog is written `async def name(chat): ...`, not {fn!r:.60}")
+        idle = options.pop("idle", self.idle)
+        scope = options.pop("scope", None) or self.scope
+        change = options.pop("on_change", RESTART)
+        known = {"name", "version", "on_restart", "delivery"}
+        if extra := set(options) - known:
+            raise Misuse(f"unknown option of dialog {fn.__name__!r}: {', '.join(sorted(extra))}")
+        return Dialog(
+            name=options.pop("name", None) or fn.__name__,
+            fn=fn,
+            scope=_one_of("scope", scope, SCOPES),
+            idle_s=idle.total_seconds() if isinstance(idle, timedelta) else idle,
+            on_change=_one_of("on_change", change, (RESTART, HOLD)),
+            delivery=_one_of(
+                "delivery",
+                options.pop("delivery", "at_least_once"),
+                ("at_least_once", "at_most_once"),
+            ),
+            inject=self._injected(fn),
+            **options,
+        )
+
+    def _injected(self, fn: Any) -> dict[str, Callable[[], Any]]:
+        if not self._factories:
+            return {}
+        by_name = {kind.__name__: make for kind, make in self._factories.items()}
+        found: dict[str, Callable[[], Any]] = {}
+        for name, note in fn.__annotations__.items():
+            text = note if isinstance(note, str) else getattr(note, "__name__", "")
+            if name != "return" and text.rpartition(".")[2] in by_name:
+                found[name] = by_name[text.rpartition(".")[2]]
+        return found
+
+    def finish(self) -> None:
+        """Adds /help and /cancel where they are wanted and not written. Idempotent."""
+        if not self._help:
+            return
+        if not self.triggers.has_command("help"):
+            self.command("help", anywhere=True, name="legato.help")(self._say_help)
+        if not self.triggers.has_command("cancel"):
+            self.command("cancel", cancels=True, name="legato.cancel")(_say_cancelled)
+
+    async def _say_help(self, chat: Chat) -> None:
+        prefix = "/" if chat.platform != "twitch" else "!"
+        lines = [f"{prefix}{name} - {text}" for name, text in self.triggers.help()]
+        listed = {line.split(" ", 1)[0] for line in lines}
+        for trigger in self.triggers.all:
+            if trigger.commands and f"{prefix}{trigger.commands[0]}" not in listed:
+                lines.append(f"{prefix}{trigger.commands[0]}")
+        await chat.say("\n".join(lines))
+
+    # -- from outside -------------------------------------------------------------------------------
+
+    async def signal(
+        self, conversation: str, name: str, value: Any = None, *, id: str = ""
+    ) -> bool:  # noqa: A002
+        """Lets `chat.wait_for(name)` in `conversation` (its `chat.id`) go on with `value`.
+
+        A signal that comes too early waits for the dialog. Returns False if there is no such
+        conversation (any more).
+
+        Args:
+            conversation: `chat.id` of the dialog.
+            name: What happened.
+            value: Anything the journal can keep; it comes out typed.
+            id: Set it to something unique of the cause (an order's number) if the cause may be
+                reported twice: the second is ignored.
+
+        Raises:
+            Misuse: The App is not running in this process: use `legato dialogs signal` there.
+        """
+        if self._runtime is None:
+            raise Misuse("app.signal() works where the App runs; elsewhere: legato dialogs signal")
+        return await self._runtime.signal(conversation, name, value, id=id)
+
+    def aws_lambda(self, **options: Any) -> Callable[[Any, Any], Any]:
+        """A handler for AWS Lambda: `handler = app.aws_lambda()`. See legato.deploy.function."""
+        return self._shell("function").aws_lambda(self, **options)  # type: ignore[no-any-return]
+
+    def asgi(self, **options: Any) -> Any:
+        """An ASGI application that serves the webhooks. See legato.deploy.http."""
+        return self._shell("http").asgi(self, **options)
+
+    @staticmethod
+    def _shell(name: str) -> Any:
+        """Shells stand above the App, so they are found by name and only when asked for."""
+        return importlib.import_module(f"legato.deploy.{name}")
+
+
+async def _say_cancelled(chat: Chat) -> None:
+    await chat.say("Cancelled.")
+
+
+def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise Misuse(f"{what}={value!r}: choose one of {', '.join(map(repr, allowed))}")
+    return value
+
+
+__all__ = ["App", "Router", "Trigger"]

@@ -1,0 +1,482 @@
+"""Joins the parts: updates in, Turns in order, timers, deliveries; start, drain, stop.
+
+    receive(platform, body) -> parse -> acks -> lane -> route -> Turn -> Store.commit -> Relay
+
+Whoever calls `receive` may acknowledge the update once it returns: its Turns are committed, or
+the update lies in its conversation's mailbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from legato.abc import Clock, HttpClient, Platform, Store, Verdict
+from legato.app.app import App
+from legato.app.lanes import Lanes
+from legato.app.router import OVERLAY, Router, Start
+from legato.app.triggers import Trigger
+from legato.engine import journal
+from legato.engine.services import Services
+from legato.engine.turn import Conflict
+from legato.engine.turns import IGNORED, TAKEN, Outcome, Turns
+from legato.errors import Malformed, StoreError, Unavailable
+from legato.model.events import Address, AnyEvent, Gone, Interrupt, Signal
+from legato.model.records import FAILED, HELD, RUNNING, Commit, Conversation, Mail, OutboxItem
+from legato.model.values import to_stored
+from legato.outbox.relay import Relay, RelaySettings
+
+log = logging.getLogger("legato.runtime")
+
+_event = msgspec.json.Decoder(AnyEvent)
+PAGE = 500
+KEEP_IDS_MS = 8 * 24 * 3600 * 1000
+"""Consumed update ids are kept for 8 days: longer than any platform repeats one."""
+PURGE_EVERY_S = 3600.0
+MOST_ROUNDS = 10
+
+
+class RuntimeSettings(Struct, frozen=True):
+    """Knobs.
+
+    Attributes:
+        cache: Live conversations kept in memory; 0 replays every Turn.
+        ack_after_s: A Turn that takes longer is acknowledged early, its update put in the mailbox.
+        tick_s: How often due timers are looked for.
+        rescan_s: How often the store is asked for deliveries that somebody else queued.
+        webhook_reply: Whether the first call of a Turn may ride in the webhook's answer.
+        relay: Of the relay.
+    """
+
+    cache: int = 2000
+    ack_after_s: float = 1.0
+    tick_s: float = 0.2
+    rescan_s: float = 5.0
+    webhook_reply: bool = True
+    relay: RelaySettings | None = None
+
+
+class Received(Struct, frozen=True):
+    """How to answer a webhook request.
+
+    Attributes:
+        reply: The body, None for an empty one.
+        release: Call this once the answer is written (or failed): what follows it may be sent.
+    """
+
+    reply: bytes | None = None
+    release: Callable[[], None] | None = None
+
+
+class Runtime:
+    """One running App. All methods belong to one event loop.
+
+    Args:
+        app: The bot.
+        store, clock, http: The parts; the runtime opens and closes the store.
+        platforms: One adapter per bot.
+        settings: Knobs.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        store: Store,
+        platforms: Sequence[Platform],
+        clock: Clock,
+        http: HttpClient,
+        settings: RuntimeSettings | None = None,
+    ) -> None:
+        app.finish()
+        self.app = app
+        self.store = store
+        self.clock = clock
+        self.http = http
+        self.settings = settings or RuntimeSettings()
+        self.platforms = {(p.name, p.bot): p for p in platforms}
+        self.relay = Relay(
+            store, self.platforms, http, clock, on_gone=self._gone, settings=self.settings.relay
+        )
+        services = Services(
+            store=store,
+            relay=self.relay,
+            clock=clock,
+            dialogs=app.dialogs,
+            platform=self.platform,
+            apology=app.apology,
+            download=self._download,
+        )
+        self.services = services
+        self.turns = Turns(services, self.settings.cache)
+        self.router = Router(app.triggers, app.dialogs)
+        self.lanes = Lanes()
+        self.stats: dict[str, int] = {"updates": 0, "ignored": 0, "malformed": 0, "duplicates": 0}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._draining = False
+
+    def platform(self, place: Address) -> Platform:
+        """The adapter of a place.
+
+        Raises:
+            KeyError: This process does not run that bot.
+        """
+        return self.platforms[place.platform, place.bot]
+
+    # -- life -------------------------------------------------------------------------------------
+
+    async def start(self, *, loops: bool = True) -> None:
+        """Opens the store, finishes what an earlier process left, and starts the timers.
+
+        Args:
+            loops: False for shells that call `tick` themselves (functions, tests).
+        """
+        await self.store.open()
+        self.app._runtime = self
+        await self.relay.recover()
+        if loops:
+            await self.resume()
+            self._loops = [
+                asyncio.create_task(self._every(self.settings.tick_s, self.tick)),
+                asyncio.create_task(self._every(self.settings.rescan_s, self.rescan)),
+                asyncio.create_task(self._every(PURGE_EVERY_S, self.purge)),
+            ]
+
+    async def resume(self) -> None:
+        """Finishes interrupted Turns and applies the mail of an earlier process."""
+        after = ""
+        while rows := await self.store.find(status=RUNNING, after=after, limit=PAGE):
+            await asyncio.gather(*(self._wake(row.key) for row in rows))
+            after = rows[-1].key
+        last = ""
+        while mails := await self.store.mail(after=last, limit=PAGE):
+            for mail in mails:
+                last = mail.id
+                await self._redeliver(mail)
+
+    async def _redeliver(self, mail: Mail) -> None:
+        """Mail of an earlier process. What a failed or held conversation keeps stays there."""
+        event = _event.decode(mail.payload)
+        row = None
+        for key in {mail.key, *self.router.keys(event)}:
+            peeked = await self.turns.peek(key)
+            if peeked is not None and peeked[0].status in (FAILED, HELD):
+                row = peeked[0]
+        if row is None and not isinstance(event, Signal):
+            outcome = await self.handle(event)
+            if not outcome.taken:
+                await self.store.commit(Commit(at_ms=self.clock.now_ms(), update_id=event.id))
+
+    async def stop(self, deadline_s: float = 10.0) -> int:
+        """Drains: finishes Turns under way, delivers what it can; returns how many items are left
+        in the store. Idempotent."""
+        self._draining = True
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        self._loops.clear()
+        left = 0
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=deadline_s)
+        left = await self.relay.flush(deadline_s)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.relay.close()
+        self.turns.close()
+        await self.store.close()
+        if self.app._runtime is self:
+            self.app._runtime = None
+        return left
+
+    # -- in -----------------------------------------------------------------------------------------
+
+    async def receive(
+        self, platform: Platform, body: bytes, *, may_reply: bool = False
+    ) -> Received:
+        """Takes one raw update. When this returns, it may be acknowledged.
+
+        Raises:
+            Unavailable: Nothing durable was made of it; it must be sent again.
+        """
+        if self._draining:
+            raise Unavailable("shutting down", retry_after_s=2)
+        self.stats["updates"] += 1
+        try:
+            parsed = platform.parse(body)
+        except Malformed as error:
+            await self._dead_letter(platform, body, error)
+            return Received()
+        events = parsed.events
+        if parsed.acks:
+            place = events[0].place if events else Address(platform.name, platform.bot, "")
+            for ack in parsed.acks:
+                self.relay.ack(ack, place)
+        if not events:
+            self.stats["ignored"] += 1
+            return Received(parsed.reply)
+        may_reply = may_reply and self.settings.webhook_reply and len(events) == 1
+        outcomes = await self._all(events, may_reply)
+        if parsed.reply is not None:
+            return Received(parsed.reply)
+        reply = next((o.reply for o in outcomes if o.reply is not None), None)
+        if reply is None:
+            return Received()
+        if not may_reply:
+            # A repeated update over a transport without answers: its call cannot ride any more.
+            return Received()
+        lane = events[0].place.lane
+        return Received(reply, lambda: self.relay.release(lane))
+
+    async def _all(self, events: Sequence[Any], may_reply: bool) -> list[Outcome]:
+        """Hands all events to their lanes, in order; waits for each, but not for slow steps."""
+        tasks = [self._spawn(self.handle(event, may_reply=may_reply)) for event in events]
+        done, slow = await asyncio.wait(tasks, timeout=self.settings.ack_after_s)
+        mails = tuple(
+            Mail(event.id, self.router.lane(event), journal.encode(event))
+            for event, task in zip(events, tasks, strict=True)
+            if task in slow
+        )
+        try:
+            if mails:
+                await self.store.commit(Commit(at_ms=self.clock.now_ms(), deposit=mails))
+            return [task.result() for task in tasks if task in done]
+        except StoreError as error:
+            raise Unavailable(str(error)) from error
+
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            if not isinstance(error, StoreError):
+                log.error("an update failed", exc_info=error)
+
+    async def handle(self, event: AnyEvent, *, may_reply: bool = False) -> Outcome:
+        """Applies one event, after all earlier ones of its lane."""
+        lane = self.router.lane(event)
+        return await self.lanes.run(lane, lambda: self._route(event, may_reply))
+
+    # -- routing ------------------------------------------------------------------------------------
+
+    async def _route(self, event: AnyEvent, may_reply: bool) -> Outcome:
+        for _ in range(MOST_ROUNDS):
+            try:
+                outcome = await self._once(event, may_reply)
+            except Conflict:
+                continue  # another process was faster: look again
+            if outcome.duplicate:
+                self.stats["duplicates"] += 1
+            elif not outcome.taken:
+                self.stats["ignored"] += 1
+            return outcome
+        raise Unavailable("too much contention for one conversation")
+
+    async def _once(self, event: AnyEvent, may_reply: bool) -> Outcome:
+        if isinstance(event, Signal | Gone | Interrupt):
+            return await self.turns.deliver(event.key, event)
+        command = self.router.command(event)
+        if command is not None:
+            start = self.router.start(command, {}, event)
+            return await self._command(command, start, may_reply)
+        for key in self.router.keys(event):
+            outcome = await self._offer(key, event, may_reply)
+            if outcome.taken:
+                return outcome
+        found = self.router.match(event)
+        if found is None:
+            return IGNORED
+        return await self._on_top(self.router.start(found[0], found[1], event), may_reply)
+
+    async def _offer(self, key: str, event: AnyEvent, may_reply: bool) -> Outcome:
+        """Offers an event to the conversation under `key`, if it can be for it."""
+        peeked = await self.turns.peek(key)
+        if peeked is None or not self.turns.may_take(peeked, event):
+            return IGNORED
+        outcome = await self.turns.deliver(key, event, may_reply=may_reply)
+        if outcome.taken and key.endswith(OVERLAY):
+            await self._show_question(key)
+        return outcome
+
+    async def _command(self, trigger: Trigger, start: Start, may_reply: bool) -> Outcome:
+        event = start.event
+        if trigger.anywhere and not trigger.cancels:
+            return await self._on_top(start, may_reply)
+        standing = [k for k in self.router.keys(event) if await self.turns.peek(k) is not None]
+        if standing and await self.store.get("inbox", event.id) is not None:
+            # Repeated: whatever stands here now came after it and must not be touched.
+            return await self.turns.repeated(start.key, event.id)
+        reason = "command" if trigger.cancels else "replaced"
+        for key in standing:
+            await self._interrupt(key, event, reason)
+        return await self._begin(start, may_reply)
+
+    async def _interrupt(self, key: str, event: AnyEvent, reason: str) -> None:
+        peeked = await self.turns.peek(key)
+        if peeked is None or peeked[0].status in (FAILED, HELD):
+            return
+        cancel = Interrupt(
+            id=f"{event.id}~{reason}~{key}", place=event.place, key=key, reason=reason
+        )
+        await self.turns.deliver(key, cancel)
+
+    async def _on_top(self, start: Start, may_reply: bool) -> Outcome:
+        """Starts a dialog beside whatever runs there; that one then shows its question again."""
+        below = await self.turns.peek(start.key)
+        if below is None or below[0].status in (FAILED, HELD):
+            return await self._begin(start, may_reply)
+        if await self.store.get("inbox", start.event.id) is not None:
+            return await self.turns.repeated(start.key, start.event.id)
+        top = msgspec.structs.replace(start, key=start.key + OVERLAY)
+        await self._interrupt(top.key, start.event, "replaced")
+        outcome = await self._begin(top, False)
+        await self._show_question(top.key)
+        return outcome
+
+    async def _show_question(self, overlay: str) -> None:
+        """After a dialog on top is over, the one below asks its question again."""
+        if await self.turns.peek(overlay) is None:
+            await self.turns.ask_again(overlay.removesuffix(OVERLAY))
+
+    async def _begin(self, start: Start, may_reply: bool) -> Outcome:
+        standing = await self.turns.peek(start.key)
+        aside: Conversation | None = None
+        if standing is not None:
+            if standing[0].status not in (FAILED, HELD):
+                # It caught Cancelled and goes on: the message is for it.
+                return await self.turns.deliver(start.key, start.event, may_reply=may_reply)
+            aside = standing[0]
+        return await self.turns.begin(
+            start.key,
+            start.trigger.dialog,
+            start.event,
+            may_reply=may_reply,
+            args=start.args,
+            aside=aside,
+        )
+
+    # -- from outside ---------------------------------------------------------------------------------
+
+    async def signal(self, key: str, name: str, value: Any, *, id: str = "") -> bool:  # noqa: A002
+        """See `App.signal`."""
+        peeked = await self.turns.peek(key)
+        if peeked is None:
+            return False
+        unique = id or f"{self.clock.now_ms()}-{_unique()}"
+        event = Signal(
+            id=f"signal:{key}:{name}:{unique}",
+            place=_place(key),
+            key=key,
+            name=name,
+            value=to_stored(value, where=f"the value of signal {name!r}"),
+            at_ms=self.clock.now_ms(),
+        )
+        return (await self.handle(event)).taken
+
+    async def cancel(self, key: str, reason: str = "operator") -> bool:
+        """Cancels a conversation (also a failed or held one). False if there is none."""
+        event = Interrupt(
+            id=f"cancel:{key}:{self.clock.now_ms()}-{_unique()}",
+            place=_place(key),
+            key=key,
+            reason=reason,
+        )
+        return (await self.handle(event)).taken
+
+    async def _gone(self, item: OutboxItem, verdict: Verdict) -> None:
+        """The relay found out that a user is gone: the dialog is told by UserGone."""
+        if item.key:
+            event = Gone(
+                id=f"gone:{item.key}:{item.epoch}", place=item.place, key=item.key, epoch=item.epoch
+            )
+            self._spawn(self.handle(event))
+
+    async def _download(self, place: Address, file: Any, path: str) -> str:
+        """Step: saves a received file."""
+        platform = self.platform(place)
+        request = platform.file_request(file, None)
+        if not hasattr(request, "url"):
+            verdict = await platform.send(request, place, self.http)
+            request = platform.file_request(file, verdict)
+        await self.http.download(request, path, 20 * 1024 * 1024)
+        return path
+
+    async def _dead_letter(self, platform: Platform, body: bytes, error: Malformed) -> None:
+        """Authentic but unreadable: kept for the operator and acknowledged, or the platform
+        would send it again for a day."""
+        self.stats["malformed"] += 1
+        log.error("%s sent an unreadable update (kept as dead): %s", platform.name, error)
+        name = f"{platform.name}:{platform.bot}:{self.clock.now_ms()}-{_unique()}"
+        try:
+            put = ("dead-update", name, body[:65536])
+            await self.store.commit(Commit(at_ms=self.clock.now_ms(), puts=(put,)))
+        except StoreError as failure:
+            raise Unavailable(str(failure)) from failure
+
+    # -- time ---------------------------------------------------------------------------------------
+
+    async def tick(self) -> int:
+        """Fires what is due; returns how many conversations were woken."""
+        woken = 0
+        while rows := await self.store.due(self.clock.now_ms(), PAGE):
+            await asyncio.gather(*(self._wake(row.key) for row in rows))
+            woken += len(rows)
+            if len(rows) < PAGE:
+                break
+        return woken
+
+    async def _wake(self, key: str) -> None:
+        lane = self.router.lane(Signal(id="", place=_place(key), key=key))
+        try:
+            await self.lanes.run(lane, lambda: self.turns.wake(key))
+        except StoreError as error:
+            log.warning("conversation %s could not be woken: %s", key, error)
+
+    async def rescan(self) -> None:
+        """Takes over deliveries that an operator queued again."""
+        await self.relay.recover()
+
+    async def purge(self) -> None:
+        """Forgets update ids that no platform repeats any more."""
+        now = self.clock.now_ms()
+        await self.store.commit(Commit(at_ms=now, purge_ms=now - KEEP_IDS_MS))
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[Any]]) -> None:
+        while True:
+            await self.clock.sleep(seconds)
+            try:
+                await work()
+            except StoreError as error:
+                log.warning("%s: %s", getattr(work, "__name__", "a timer"), error)
+            except Exception:
+                log.exception("%s failed", getattr(work, "__name__", "a timer"))
+
+    async def drained(self) -> None:
+        """Waits until no update is being worked on."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+
+def _place(key: str) -> Address:
+    parts = [p.replace("%3A", ":").replace("%25", "%") for p in key.rstrip(OVERLAY).split(":")]
+    platform, bot, chat, user, thread = (*parts, "", "", "", "", "")[:5]
+    return Address(platform, bot, chat or user, user, thread.split("!")[0])
+
+
+def _unique() -> str:
+    import secrets
+
+    return secrets.token_hex(8)
+
+
+__all__ = ["TAKEN", "Received", "Runtime", "RuntimeSettings"]

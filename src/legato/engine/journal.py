@@ -1,0 +1,40 @@
+"""Bytes of the journal: segments of records, states and births, and the answers in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from legato.model.records import Birth, Record, State
+from legato.model.values import from_stored
+
+_encoder = msgspec.json.Encoder()
+_records = msgspec.json.Decoder(list[Record])
+_birth = msgspec.json.Decoder(Birth)
+_state = msgspec.json.Decoder(State)
+
+encode = _encoder.encode
+"""Any record structure to bytes."""
+
+decode_birth = _birth.decode
+decode_state = _state.decode
+
+
+def read(segments: Iterable[bytes]) -> list[Record]:
+    """All records of an epoch, in order."""
+    return [record for segment in segments for record in _records.decode(segment)]
+
+
+def answers(records: Iterable[Record]) -> dict[str, Any]:
+    """What was answered so far, by the operations' names (`key=`); a name that occurs more than
+    once also stands as "name:path" for each."""
+    found: dict[str, Any] = {}
+    for record in records:
+        if record.kind not in ("ask", "step", "call", "signal") or record.error is not None:
+            continue
+        value = from_stored(record.value)
+        found[f"{record.name}:{record.path}"] = value
+        found[record.name] = value
+    return found

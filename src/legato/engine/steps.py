@@ -1,0 +1,95 @@
+"""Carrying out effects: steps with retries, and calls of a platform's own API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from legato.abc.clock import Clock
+from legato.engine import guard
+from legato.engine.commands import Step, perform
+from legato.errors import ControlFlow, Evict
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0
+
+_KEY: ContextVar[str] = ContextVar("legato_idempotency_key", default="")
+
+
+def idempotency_key() -> str:
+    """Inside a step: a key that is the same whenever this very step is tried again, and different
+    for every other one. Pass it to APIs that take one. "" outside of steps."""
+    return _KEY.get()
+
+
+async def run_step(step: Step, key: str, clock: Clock) -> Any:
+    """Runs a step with its retries; returns its result.
+
+    Raises:
+        Exception: What the last try raised.
+    """
+    token = _KEY.set(key)
+    try:
+        for attempt in range(step.retries + 1):
+            try:
+                return await _once(step)
+            except Exception:
+                if attempt == step.retries:
+                    raise
+            await clock.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt))
+    finally:
+        _KEY.reset(token)
+    raise AssertionError("unreachable")
+
+
+async def _once(step: Step) -> Any:
+    if _is_async(step.fn):
+        work = step.fn(*step.args, **step.kwargs)
+    else:
+        work = asyncio.to_thread(step.fn, *step.args, **step.kwargs)
+    try:
+        result = await (work if step.timeout_s is None else asyncio.wait_for(work, step.timeout_s))
+        return await result if asyncio.iscoroutine(result) else result
+    except ControlFlow as error:
+        raise RuntimeError(f"{step.name} raised {type(error).__name__} outside a dialog") from error
+
+
+CO_COROUTINE = 0x80
+"""inspect.CO_COROUTINE, without importing inspect."""
+
+
+def _is_async(fn: Any) -> bool:
+    code = getattr(fn, "__code__", None) or getattr(type(fn).__call__, "__code__", None)
+    return bool(code is not None and code.co_flags & CO_COROUTINE)
+
+
+def step(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Marks a function as a step: called inside a dialog it runs once and is journaled, as with
+    `chat.run`; called anywhere else it is the plain function.
+
+    Options: retries, at_most_once, timeout, key, as in `chat.run`.
+    """
+    if fn is None:
+        return lambda real: step(real, **options)
+    name = options.pop("key", "") or fn.__name__
+    seconds = options.pop("timeout", None)
+    if seconds is not None and hasattr(seconds, "total_seconds"):
+        seconds = seconds.total_seconds()
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        driver = guard.ACTIVE.driver
+        operation = Step(name, fn, args, kwargs, timeout_s=seconds, **options)
+        if driver is None:
+            return await _once(operation)
+        if driver.evicting:
+            raise Evict
+        return await perform(operation)
+
+    call.__name__ = fn.__name__
+    call.__qualname__ = fn.__qualname__
+    call.__doc__ = fn.__doc__
+    call.__module__ = fn.__module__
+    call.__wrapped__ = fn  # type: ignore[attr-defined]
+    return call

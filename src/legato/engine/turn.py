@@ -1,0 +1,478 @@
+"""One Turn: an event applied to one conversation, as one or more committed segments.
+
+    offer the event -> record -> feed -> [commit, run a step, commit, feed]* -> commit the wait
+
+A segment ends at a wait, after a step, at `goto` and at the end. Each commit carries the update's
+id (the first one), the fence, the new records, what was said, and what is waited for now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from legato.engine import journal
+from legato.engine.commands import ACCEPTED, NOT_MINE, Ask, Effect, PlatformCall, Sleep, Step
+from legato.engine.services import Services
+from legato.engine.replay import INTERRUPT, SCOPE_ERROR, Pending, Raised, Returned, Said, Went, where
+from legato.engine.steps import run_step
+from legato.engine.versions import Live
+from legato.errors import (
+    Cancelled,
+    DeveloperError,
+    LegatoError,
+    Misuse,
+    NotStorable,
+    StepInterrupted,
+    Timeout,
+    TooManyAttempts,
+    Unsupported,
+    UserGone,
+)
+from legato.model.events import AnyEvent, Gone, Interrupt
+from legato.model.messages import Message, Raw, Send
+from legato.model.records import (
+    COMMITTED,
+    CONFLICT,
+    FAILED,
+    RUNNING,
+    WAITING,
+    Birth,
+    Commit,
+    Conversation,
+    Mail,
+    OutboxItem,
+    Record,
+    State,
+)
+from legato.model.values import encode_error, to_stored
+
+log = logging.getLogger("legato.turn")
+
+MOST_GOTOS = 100
+"""Tail calls in one Turn without any wait: more is an endless loop."""
+
+QUIET = (Timeout, TooManyAttempts, UserGone, Cancelled)
+"""Uncaught, these end a dialog in peace."""
+
+
+class Conflict(Exception):
+    """Private: somebody else moved the conversation. Nothing was written; decide again."""
+
+
+class Duplicate(Exception):
+    """Private: the update was consumed before. `reply` is what answered it then."""
+
+    def __init__(self, reply: bytes) -> None:
+        self.reply = reply
+        super().__init__()
+
+
+class Turn:
+    """The work on one conversation between two waits.
+
+    Attributes:
+        live: The conversation; replaced at goto.
+        reply: Body for the webhook request, once the first call of the Turn rides there.
+    """
+
+    __slots__ = (
+        "_aside", "_event", "_expect", "_gotos", "_last_id", "_may_reply", "_new_birth",
+        "_records", "_retries", "_services", "_tasks", "_update_id", "_written", "live", "reply",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        services: Services,
+        live: Live,
+        *,
+        event: AnyEvent | None = None,
+        may_reply: bool = False,
+        fresh: bool = False,
+        aside: tuple[str, tuple[int, int]] | None = None,
+    ) -> None:
+        row = live.conversation
+        self._services = services
+        self.live = live
+        self.reply: bytes | None = None
+        self._event = event
+        self._update_id = event.id if event is not None else ""
+        self._may_reply = may_reply
+        self._records: list[Record] = []
+        self._retries: list[Said] = []
+        self._tasks: dict[str, asyncio.Task[Record]] = {}
+        self._written = 0  # segments committed
+        self._last_id = 0  # of the outbox items committed here
+        self._gotos = 0
+        self._new_birth = fresh
+        self._aside = aside[0] if aside else ""
+        self._expect = aside[1] if aside else (None if fresh else (row.epoch, row.head))
+
+    # -- taking events --------------------------------------------------------------------------
+
+    def take(self, event: AnyEvent | None) -> None:
+        """Makes `event` the one that the next commit consumes."""
+        self._event = event
+        self._update_id = event.id if event is not None else ""
+
+    def replaces(self, row: Conversation) -> None:
+        """The conversation begins anew over `row`, whose journal goes."""
+        self._new_birth = True
+        self._expect = (row.epoch, row.head)
+
+    def offer(self, event: AnyEvent) -> bool:
+        """Lets the pending operations look at an event, oldest first. False: it is not theirs.
+
+        Does not run steps or commit: `advance` does.
+        """
+        if isinstance(event, Interrupt):
+            return self._interrupt("Cancelled", Cancelled(event.reason))
+        if isinstance(event, Gone):
+            return self._interrupt("UserGone", UserGone())
+        for pending in list(self.live.driver.pending.values()):
+            answer = pending.op.accept(event)
+            if answer.verdict == NOT_MINE:
+                continue
+            if answer.verdict == ACCEPTED:
+                self._feed(self._record(pending, answer.value))
+            else:
+                self._rejected(pending, event, answer.reason)
+            return True
+        return False
+
+    def _interrupt(self, name: str, error: BaseException) -> bool:
+        root = self.live.driver.root
+        now = self._services.clock.now_ms()
+        self._feed(Record(root.blocked, INTERRUPT, name, now, None, encode_error(error)))
+        return True
+
+    def _rejected(self, pending: Pending, event: AnyEvent, reason: str) -> None:
+        """An answer that does not parse: counted, and asked for again; nothing is journaled."""
+        op = pending.op
+        if not isinstance(op, Ask):
+            log.error("%s: %s", self.live.conversation.key, reason)
+            return
+        attempts = pending.wait.attempts + 1
+        pending.wait = msgspec.structs.replace(pending.wait, attempts=attempts)
+        if op.attempts is not None and attempts >= op.attempts:
+            self._feed(self._record(pending, error=TooManyAttempts(attempts)))
+            return
+        text = op.retry or reason or "That is not a valid answer."
+        mention = event.place.user if self.live.chat._services.capabilities.public else ""
+        self._retries.append(Said("", Send(Message(text=text, mention=mention)), None))
+
+    def fire(self, now_ms: int) -> bool:
+        """Lets the earliest deadline or reminder that is due happen. False: none is due."""
+        due: list[tuple[int, int, Pending]] = []
+        for order, pending in enumerate(self.live.driver.pending.values()):
+            times = [t for t in (pending.wait.remind_ms, pending.wait.deadline_ms) if 0 < t <= now_ms]
+            if times:
+                due.append((min(times), order, pending))
+        if not due:
+            return False
+        when, _, pending = min(due, key=lambda item: item[:2])
+        wait = pending.wait
+        if wait.deadline_ms != when:
+            self._remind(pending)
+        elif wait.scope >= 0:
+            self._feed(self._record(pending, pair=(SCOPE_ERROR, [wait.scope])))
+        elif isinstance(pending.op, Sleep):
+            self._feed(self._record(pending, None))
+        else:
+            self._feed(self._record(pending, error=Timeout("no answer in time")))
+        return True
+
+    def _remind(self, pending: Pending) -> None:
+        op = pending.op
+        pending.wait = msgspec.structs.replace(pending.wait, remind_ms=0)
+        if isinstance(op, Ask):
+            message = Message(text=op.remind) if op.remind else op.prompt
+            if message is not None:
+                self._retries.append(Said("", Send(message), None))
+
+    def ask_again(self) -> bool:
+        """Shows the pending questions again. False: there is none."""
+        prompts = [
+            Said("", Send(pending.op.prompt), None)
+            for pending in self.live.driver.pending.values()
+            if isinstance(pending.op, Ask) and pending.op.prompt is not None
+        ]
+        self._retries.extend(prompts)
+        return bool(prompts)
+
+    def _record(
+        self,
+        pending: Pending,
+        value: object = None,
+        error: BaseException | None = None,
+        pair: tuple[str, list[object]] | None = None,
+    ) -> Record:
+        failure = pair if error is None else encode_error(error)
+        now = self._services.clock.now_ms()
+        return Record(pending.path, pending.op.kind, pending.op.name, now, value, failure)
+
+    def _feed(self, record: Record) -> None:
+        self._records.append(record)
+        self.live.driver.feed(record)
+
+    # -- going on -------------------------------------------------------------------------------
+
+    async def advance(self) -> None:
+        """Runs steps, tail calls and commits until the conversation waits or is over.
+
+        Raises:
+            Conflict, Duplicate: Nothing of the last segment was written.
+        """
+        try:
+            while True:
+                driver = self.live.driver
+                done = driver.done
+                if isinstance(done, Raised) and not isinstance(done.error, QUIET):
+                    return await self.park(done.error)
+                if isinstance(done, Went):
+                    await self._goto(done)
+                elif done is not None:
+                    if isinstance(done, Raised):
+                        done.error.__traceback__ = None
+                    return await self._commit("", final=True)
+                elif not self._effects():
+                    return await self._commit(WAITING, final=True)
+                else:
+                    await self._perform()
+        except (DeveloperError, Unsupported) as error:
+            await self.park(error)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+
+    def _effects(self) -> list[Pending]:
+        return [p for p in self.live.driver.pending.values() if isinstance(p.op, Effect)]
+
+    async def _perform(self) -> None:
+        """Runs the pending effects side by side; journals the first that ends."""
+        effects = self._effects()
+        fresh = [p for p in effects if p.path not in self._tasks]
+        intent = next((p.path for p in fresh if isinstance(p.op, Step) and p.op.at_most_once), "")
+        interrupted = self.live.state.intent
+        if self.live.driver.outputs or self._retries or (intent and intent != interrupted):
+            await self._commit(RUNNING, intent=intent, said=self.live.driver.said)
+        await self._services.relay.delivered(self.live.birth.place.lane, self._last_id)
+        for pending in fresh:
+            run = self._effect(pending, interrupted == pending.path)
+            self._tasks[pending.path] = asyncio.create_task(run)
+        await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+        path = next(p.path for p in effects if self._tasks[p.path].done())
+        record = self._tasks.pop(path).result()
+        self._records.append(record)
+        await self._commit(RUNNING)
+        self.live.driver.feed(record)
+        for gone in [p for p in self._tasks if p not in self.live.driver.pending]:
+            self._tasks.pop(gone).cancel()
+
+    async def _effect(self, pending: Pending, interrupted: bool) -> Record:
+        op, row = pending.op, self.live.conversation
+        try:
+            if isinstance(op, Step) and op.at_most_once and interrupted:
+                raise StepInterrupted(f"{op.name} may or may not have run before a crash")
+            if isinstance(op, Step):
+                key = f"{row.key}:{row.epoch}:{pending.path}"
+                result = await run_step(op, key, self._services.clock)
+            else:
+                assert isinstance(op, PlatformCall)
+                raw = Raw(op.method, {k: to_stored(v) for k, v in op.params.items()})
+                result = await self._services.call(raw, self.live.birth.place)
+            return self._record(pending, to_stored(result, where=f"the result of {op.name}"))
+        except Exception as error:
+            if isinstance(error, NotStorable):
+                log.error("%s: %s", row.key, error)
+            return self._record(pending, error=error)
+
+    async def _goto(self, went: Went) -> None:
+        """Ends the epoch; the conversation goes on in the same Turn."""
+        self._gotos += 1
+        live, driver = self.live, self.live.driver
+        if self._gotos > MOST_GOTOS:
+            endless = Misuse(f"{MOST_GOTOS} times chat.goto without a single wait: an endless loop")
+            driver.done = Raised(endless)
+            return
+        try:
+            dialog = self._services.dialogs.of(went.dialog)
+            args = {k: to_stored(v, where=f"goto(..., {k}=)") for k, v in went.state.items()}
+        except LegatoError as error:
+            driver.done = Raised(error)
+            return
+        old = live.conversation
+        now = self._services.clock.now_ms()
+        birth = Birth(live.birth.event, live.birth.place, args, now)
+        row = msgspec.structs.replace(
+            old, dialog=dialog.name, version=dialog.version, epoch=old.epoch + 1, head=0
+        )
+        services = self._services.chat_services(birth.place)
+        fresh = Live(dialog, row, birth, services, State())
+        fresh.driver.outputs, live.driver.outputs = live.driver.outputs, []
+        self._records.clear()
+        self._new_birth = True
+        self.live = fresh
+        await self._commit(RUNNING)
+        fresh.start()
+
+    # -- parking --------------------------------------------------------------------------------
+
+    async def park(self, error: BaseException) -> None:
+        """A bug: the conversation keeps its journal, its place and the event, as `failed`.
+
+        Nothing of the failed segment is written but the traceback, the event (in the mailbox, to
+        be tried again) and one apology. Results of steps are there already.
+        """
+        live, now = self.live, self._services.clock.now_ms()
+        self._retries.clear()
+        self._records.clear()
+        text = "".join(traceback.format_exception(error))
+        error.__traceback__ = None
+        log.error("conversation %s failed:\n%s", live.conversation.key, text)
+        # At the start of a conversation the event is in its birth; after a written segment it is
+        # consumed. Else it goes to the mailbox, and the stored waits are still the right ones.
+        consumed = self._expect is None or self._new_birth or self._written > 0
+        mail = () if consumed or self._event is None else (self._mail(self._event),)
+        state = msgspec.structs.replace(live.state, error=text)
+        apology = self._services.apology
+        said = [Said("", Send(Message(text=apology)), None)] if apology else []
+        await self._write(
+            self._row(FAILED, state, now, wake_ms=0),
+            self._render(said, now),
+            update_id=self._update_id if consumed else "",
+            deposit=mail,
+        )
+
+    def _mail(self, event: AnyEvent) -> Mail:
+        return Mail(event.id, self.live.conversation.key, journal.encode(event))
+
+    # -- committing -----------------------------------------------------------------------------
+
+    async def _commit(
+        self, status: str, *, final: bool = False, intent: str = "", said: int = 0
+    ) -> None:
+        """Ends a segment. `status` "" = the conversation is over; `said` = things said since the
+        last record, so that a Turn resumed from here does not say them again."""
+        live, now = self.live, self._services.clock.now_ms()
+        driver = live.driver
+        outputs, driver.outputs = self._retries + driver.outputs, []
+        self._retries = []
+        row = None
+        if status:
+            waits = live.waits if status == WAITING else ()
+            state = State(waits, said, intent=intent)
+            row = self._row(status, state, now, wake_ms=_wake(state) if waits else 0)
+            live.state = state
+        items = self._render(outputs, now)
+        reply = b""
+        if final and self._may_reply and not self._written and items:
+            reply, items = self._ride(items)
+        await self._write(
+            row,
+            items,
+            update_id=self._update_id,
+            segment=journal.encode(self._records) if self._records and row else b"",
+            reply=reply,
+        )
+        self._records.clear()
+
+    def _row(self, status: str, state: State, now: int, wake_ms: int) -> Conversation:
+        old = self.live.conversation
+        return Conversation(
+            old.key, old.dialog, old.version, old.epoch, old.head + 1, status, wake_ms,
+            journal.encode(state), now,
+        )  # fmt: skip
+
+    async def _write(
+        self,
+        row: Conversation | None,
+        items: list[OutboxItem],
+        *,
+        update_id: str,
+        segment: bytes = b"",
+        reply: bytes = b"",
+        deposit: tuple[Mail, ...] = (),
+    ) -> None:
+        live, services = self.live, self._services
+        if row is None and self._expect is None:
+            row_key = ""  # began and ended in one segment: there never was a row
+        else:
+            row_key = live.conversation.key
+        commit = Commit(
+            at_ms=services.clock.now_ms(),
+            key=row_key,
+            expect=self._expect,
+            row=row,
+            birth=journal.encode(live.birth) if self._new_birth and row is not None else b"",
+            segment=segment,
+            truncate=self._new_birth and self._expect is not None and not self._aside,
+            aside=self._aside,
+            update_id=update_id,
+            reply=reply,
+            deposit=deposit,
+            outbox=tuple(items),
+        )
+        done = await services.store.commit(commit)
+        if done.result == CONFLICT:
+            raise Conflict
+        if done.result != COMMITTED:
+            raise Duplicate(done.reply)
+        self._written += 1
+        self._update_id = ""
+        self._aside = ""
+        self._new_birth = False
+        if row is not None:
+            live.conversation = row
+            self._expect = (row.epoch, row.head)
+        if reply:
+            self.reply = reply
+            services.relay.hold(live.birth.place.lane)
+        if items:
+            self._last_id = done.ids[-1]
+            services.relay.offer(
+                [msgspec.structs.replace(i, id=n) for i, n in zip(items, done.ids, strict=True)]
+            )
+
+    # -- rendering ------------------------------------------------------------------------------
+
+    def _render(self, said: Sequence[Said], now: int) -> list[OutboxItem]:
+        live = self.live
+        place, row = live.birth.place, live.conversation
+        platform = self._services.platform(place)
+        items: list[OutboxItem] = []
+        for one in said:
+            calls = platform.render(one.out, place)
+            last = len(calls) - 1
+            for index, call in enumerate(calls):
+                ref = one.ref if index == last and one.wanted else ""
+                items.append(
+                    OutboxItem(
+                        0, place.lane, place, row.key, row.epoch, ref, call,
+                        delivery=live.dialog.delivery, created_ms=now,
+                    )
+                )  # fmt: skip
+        return items
+
+    def _ride(self, items: list[OutboxItem]) -> tuple[bytes, list[OutboxItem]]:
+        """Takes the first call out of the outbox if it can answer the webhook request: nobody
+        wants its result, and nothing of the chat is still under way before it."""
+        first = items[0]
+        if first.ref or first.call.target or not self._services.relay.idle(first.lane):
+            return b"", items
+        body = self._services.platform(first.place).webhook_reply(first.call, first.place)
+        return (b"", items) if body is None else (body, items[1:])
+
+
+def _wake(state: State) -> int:
+    """The earliest deadline or reminder of a state, 0 if none."""
+    times = [t for wait in state.waits for t in (wait.deadline_ms, wait.remind_ms) if t]
+    return min(times, default=0)
+
+
+__all__ = ["Conflict", "Duplicate", "Returned", "Turn", "where"]

@@ -1,0 +1,429 @@
+"""All Turns of one process: the cache of live conversations, conflicts, mismatches, timers.
+
+The caller sees to it that no two of these run for one key at the same time (app/lanes.py); across
+processes the fence does.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from legato.engine import journal
+from legato.engine.commands import WaitFor, could_match
+from legato.engine.dialog import HOLD, Dialog
+from legato.engine.services import Services
+from legato.engine.turn import Conflict, Duplicate, Turn
+from legato.engine.versions import Live, rebuild, restarted
+from legato.errors import DeveloperError, Mismatch
+from legato.model.events import AnyEvent, Gone, Interrupt, Signal
+from legato.model.records import (
+    COMMITTED,
+    DUPLICATE,
+    FAILED,
+    HELD,
+    RUNNING,
+    WAITING,
+    Birth,
+    Commit,
+    Conversation,
+    Loaded,
+    Mail,
+    State,
+)
+from legato.model.values import to_stored
+
+log = logging.getLogger("legato.turn")
+
+MOST_CONFLICTS = 10
+MOST_TIMERS = 100
+MOST_MAIL = 1000
+
+_event = msgspec.json.Decoder(AnyEvent)
+
+
+class Outcome(Struct, frozen=True):
+    """What became of an event at one conversation.
+
+    Attributes:
+        taken: It was consumed, or is kept in the mailbox.
+        duplicate: It had been consumed before.
+        reply: Body for the webhook request, if one rides there.
+    """
+
+    taken: bool
+    duplicate: bool = False
+    reply: bytes | None = None
+
+
+IGNORED = Outcome(False)
+TAKEN = Outcome(True)
+
+
+class Turns:
+    """Runs Turns.
+
+    Args:
+        services: The surroundings.
+        cache: Live conversations kept in memory, least recently used go first; 0 replays always.
+    """
+
+    def __init__(self, services: Services, cache: int = 2000) -> None:
+        self._services = services
+        self._cache_size = cache
+        self._cache: dict[str, Live] = {}
+        self.stats = {"turns": 0, "conflicts": 0, "replayed": 0, "mismatches": 0, "failed": 0}
+
+    # -- looking ----------------------------------------------------------------------------------
+
+    async def peek(self, key: str) -> tuple[Conversation, tuple[Any, ...]] | None:
+        """Row and waits of the conversation under `key`, without running its code."""
+        live = self._cache.get(key)
+        if live is not None:
+            return live.conversation, live.waits
+        loaded = await self._services.store.load(key)
+        if loaded is None:
+            return None
+        return loaded.conversation, journal.decode_state(loaded.conversation.state).waits
+
+    @staticmethod
+    def may_take(peeked: tuple[Conversation, tuple[Any, ...]], event: AnyEvent) -> bool:
+        """Whether it is worth loading the code for this event: asked of the stored waits."""
+        row, waits = peeked
+        return row.status != WAITING or any(could_match(wait, event) for wait in waits)
+
+    async def repeated(self, key: str, update_id: str) -> Outcome:
+        """What to answer to an update that was consumed before."""
+        reply = await self._services.store.get("inbox", update_id)
+        return await self._repeated(key, reply or b"")
+
+    # -- the four ways a Turn begins ----------------------------------------------------------------
+
+    async def begin(
+        self,
+        key: str,
+        dialog: Dialog,
+        event: AnyEvent,
+        *,
+        may_reply: bool = False,
+        args: dict[str, Any] | None = None,
+        aside: Conversation | None = None,
+    ) -> Outcome:
+        """Starts `dialog` under `key`, which must be free (or held by `aside`, which is parked
+        under another key, never destroyed)."""
+        now = self._services.clock.now_ms()
+        epoch = _epoch(now, event.id)
+        stored = {name: to_stored(value) for name, value in (args or {}).items()}
+        birth = Birth(event, event.place, stored, now)
+        row = Conversation(key, dialog.name, dialog.version, epoch, 0, RUNNING, 0, b"", now)
+        live = Live(dialog, row, birth, self._services.chat_services(event.place), State())
+        parked = aside and (f"{key}!{aside.epoch}", (aside.epoch, aside.head))
+        turn = Turn(self._services, live, event=event, may_reply=may_reply, fresh=True, aside=parked)
+        try:
+            live.start()
+        except DeveloperError as error:
+            return await self._settle(turn, parked_with=error)
+        return await self._settle(turn)
+
+    async def deliver(self, key: str, event: AnyEvent, *, may_reply: bool = False) -> Outcome:
+        """Offers an event to the conversation under `key`; IGNORED if it is not for it."""
+        for _ in range(MOST_CONFLICTS):
+            live = await self._take(key)
+            if live is None:
+                return IGNORED
+            if isinstance(live, Loaded):
+                return await self._at_rest(live, event)
+            try:
+                return await self._deliver(live, event, may_reply)
+            except Mismatch as error:
+                return await self._changed(key, error, event)
+            except Conflict:
+                self.stats["conflicts"] += 1
+        return await self._deposit(key, event)
+
+    async def _deliver(self, live: Live, event: AnyEvent, may_reply: bool) -> Outcome:
+        if live.conversation.status == RUNNING:
+            live = await self._read_mail(await self._finish(live))
+            if live.conversation.status != WAITING or live.driver.done is not None:
+                self._keep(live)
+                return await self.deliver(live.conversation.key, event)
+        if isinstance(event, Gone) and event.epoch != live.conversation.epoch:
+            self._keep(live)
+            return IGNORED
+        turn = Turn(self._services, live, event=event, may_reply=may_reply)
+        try:
+            taken = turn.offer(event)
+        except DeveloperError as error:
+            return await self._settle(turn, parked_with=error)
+        if not taken:
+            self._keep(live)
+            if isinstance(event, Signal):
+                return await self._deposit(live.conversation.key, event)
+            return IGNORED
+        return await self._settle(turn)
+
+    async def wake(self, key: str) -> Outcome:
+        """Lets everything happen that is due: deadlines, reminders, an interrupted Turn, mail."""
+        for _ in range(MOST_CONFLICTS):
+            try:
+                live = await self._take(key)
+                if live is None:
+                    return IGNORED
+                if isinstance(live, Loaded):
+                    return IGNORED
+                return await self._wake(live)
+            except Mismatch as error:
+                return await self._changed(key, error, None)
+            except Conflict:
+                self.stats["conflicts"] += 1
+        return IGNORED
+
+    async def _wake(self, live: Live) -> Outcome:
+        if live.conversation.status == RUNNING:
+            live = await self._finish(live)
+        live = await self._read_mail(live)
+        for _ in range(MOST_TIMERS):
+            if live.conversation.status != WAITING or live.driver.done is not None:
+                break
+            turn = Turn(self._services, live)
+            if not turn.fire(self._services.clock.now_ms()):
+                break
+            await self._run(turn)
+            live = turn.live
+        self._keep(live)
+        return TAKEN
+
+    async def ask_again(self, key: str) -> None:
+        """Shows the pending question again, after something else was said in between."""
+        try:
+            live = await self._take(key)
+            if isinstance(live, Live):
+                turn = Turn(self._services, live)
+                if turn.ask_again():
+                    await self._settle(turn)
+                else:
+                    self._keep(live)
+        except (Conflict, Mismatch):
+            return  # the next event finds out and says what is to be said
+
+    # -- in the middle ------------------------------------------------------------------------------
+
+    async def _settle(self, turn: Turn, parked_with: BaseException | None = None) -> Outcome:
+        """Runs a Turn to its end, then keeps or drops its conversation."""
+        outcome = await self._run(turn, parked_with)
+        if not outcome.duplicate:
+            self._keep(turn.live)
+        return outcome
+
+    async def _run(self, turn: Turn, parked_with: BaseException | None = None) -> Outcome:
+        """Runs a Turn to its end. Its conversation is of no use after an error or a duplicate."""
+        self.stats["turns"] += 1
+        try:
+            if parked_with is not None:
+                await turn.park(parked_with)
+            else:
+                await turn.advance()
+                await self._find_signals(turn)
+        except Duplicate as duplicate:
+            turn.live.driver.evict()
+            return await self._repeated(turn.live.conversation.key, duplicate.reply)
+        except BaseException:
+            turn.live.driver.evict()
+            raise
+        return Outcome(True, reply=turn.reply)
+
+    async def _repeated(self, key: str, reply: bytes) -> Outcome:
+        """A repeated update: its Turn is seen to its end, and its answer given again."""
+        loaded = await self._services.store.load(key)
+        if loaded is not None and loaded.conversation.status == RUNNING:
+            await self.wake(key)
+        return Outcome(True, duplicate=True, reply=reply or None)
+
+    async def _find_signals(self, turn: Turn) -> None:
+        """Signals that came before the dialog reached its wait_for are in the mailbox."""
+        for _ in range(MOST_MAIL):
+            pending = turn.live.driver.pending.values()
+            if turn.live.driver.done is not None or not any(
+                isinstance(p.op, WaitFor) for p in pending
+            ):
+                return
+            if turn.live.conversation.status != WAITING:
+                return
+            key = turn.live.conversation.key
+            for mail in await self._services.store.mail(key=key, limit=MOST_MAIL):
+                event = _event.decode(mail.payload)
+                if isinstance(event, Signal):
+                    turn.take(event)
+                    if turn.offer(event):
+                        break
+            else:
+                turn.take(None)
+                return
+            await turn.advance()
+
+    async def _finish(self, live: Live) -> Live:
+        """Resumes a Turn that a crash (or an operator's retry) left in the middle."""
+        turn = Turn(self._services, live)
+        await self._run(turn)
+        return turn.live
+
+    async def _read_mail(self, live: Live) -> Live:
+        """Applies what waits in the mailbox, in order, as far as the dialog takes it."""
+        key = live.conversation.key
+        for mail in await self._services.store.mail(key=key, limit=MOST_MAIL):
+            if live.driver.done is not None or live.conversation.status != WAITING:
+                break
+            event = _event.decode(mail.payload)
+            turn = Turn(self._services, live, event=event)
+            if turn.offer(event):
+                await self._run(turn)
+                live = turn.live
+            elif not isinstance(event, Signal):
+                await self._consume(mail)
+        return live
+
+    async def _consume(self, mail: Mail) -> None:
+        """Mail that nobody wants any more."""
+        now = self._services.clock.now_ms()
+        await self._services.store.commit(Commit(at_ms=now, update_id=mail.id))
+
+    # -- conversations that cannot run ----------------------------------------------------------------
+
+    async def _at_rest(self, loaded: Loaded, event: AnyEvent) -> Outcome:
+        """Failed and held conversations keep what comes for them; a cancellation ends them."""
+        row = loaded.conversation
+        if isinstance(event, Interrupt):
+            commit = Commit(
+                at_ms=self._services.clock.now_ms(),
+                key=row.key,
+                expect=(row.epoch, row.head),
+                row=None,
+                update_id=event.id,
+            )
+            done = await self._services.store.commit(commit)
+            return Outcome(done.result == COMMITTED, duplicate=done.result == DUPLICATE)
+        if isinstance(event, Gone):
+            return IGNORED
+        return await self._deposit(row.key, event)
+
+    async def _deposit(self, key: str, event: AnyEvent) -> Outcome:
+        now = self._services.clock.now_ms()
+        mail = Mail(event.id, key, journal.encode(event))
+        await self._services.store.commit(Commit(at_ms=now, deposit=(mail,)))
+        return TAKEN
+
+    async def _changed(self, key: str, error: Mismatch, event: AnyEvent | None) -> Outcome:
+        """The code no longer follows the journal: the dialog's policy decides."""
+        self.stats["mismatches"] += 1
+        loaded = await self._services.store.load(key)
+        if loaded is None:
+            return IGNORED
+        dialog = self._services.dialogs.get(loaded.conversation.dialog)
+        log.warning("conversation %s (%s): %s", key, loaded.conversation.dialog, error)
+        if dialog is None or dialog.on_change == HOLD:
+            return await self._hold(loaded, error, event)
+        return await self._restart(loaded, dialog, event)
+
+    async def _hold(self, loaded: Loaded, error: Mismatch, event: AnyEvent | None) -> Outcome:
+        row, now = loaded.conversation, self._services.clock.now_ms()
+        state = msgspec.structs.replace(journal.decode_state(row.state), error=str(error))
+        held = msgspec.structs.replace(
+            row, head=row.head + 1, status=HELD, wake_ms=0, state=journal.encode(state),
+            updated_ms=now,
+        )  # fmt: skip
+        mail = (Mail(event.id, row.key, journal.encode(event)),) if event is not None else ()
+        expect = (row.epoch, row.head)
+        await self._services.store.commit(
+            Commit(at_ms=now, key=row.key, expect=expect, row=held, deposit=mail)
+        )
+        return TAKEN
+
+    async def _restart(self, loaded: Loaded, dialog: Dialog, event: AnyEvent | None) -> Outcome:
+        """Begins the dialog anew in a new epoch; the event that found the change is used up."""
+        row, now = loaded.conversation, self._services.clock.now_ms()
+        records = journal.read(loaded.segments)
+        birth = journal.decode_birth(loaded.birth)
+        args = restarted(loaded, dialog, records)
+        if args is not None:
+            birth = msgspec.structs.replace(birth, args={k: to_stored(v) for k, v in args.items()})
+        birth = msgspec.structs.replace(birth, at_ms=now)
+        fresh = msgspec.structs.replace(row, version=dialog.version, epoch=row.epoch + 1, head=0)
+        live = Live(dialog, fresh, birth, self._services.chat_services(birth.place), State())
+        turn = Turn(self._services, live, event=event)
+        turn.replaces(row)
+        try:
+            live.start()
+        except DeveloperError as error:
+            return await self._settle(turn, parked_with=error)
+        try:
+            return await self._settle(turn)
+        except Conflict:
+            return TAKEN  # somebody else restarted it
+
+    # -- the cache --------------------------------------------------------------------------------
+
+    async def _take(self, key: str) -> Live | Loaded | None:
+        """The conversation ready to run; as stored if it is at rest; None if there is none.
+
+        Raises:
+            Mismatch: The code does not follow its journal.
+        """
+        live = self._cache.pop(key, None)
+        if live is not None:
+            return live
+        loaded = await self._services.store.load(key)
+        if loaded is None:
+            return None
+        row = loaded.conversation
+        if row.status in (FAILED, HELD):
+            return loaded
+        dialog = self._services.dialogs.get(row.dialog)
+        if dialog is None:
+            raise Mismatch("", row.dialog, "no dialog of this name")
+        self.stats["replayed"] += 1
+        birth = journal.decode_birth(loaded.birth)
+        return rebuild(loaded, dialog, self._services.chat_services(birth.place))
+
+    def _keep(self, live: Live) -> None:
+        """Back into the cache, if it can go on from here."""
+        at_rest = live.conversation.status != WAITING
+        if live.driver.done is not None:
+            return
+        if at_rest or not self._cache_size:
+            live.driver.evict()
+            return
+        self._cache[live.conversation.key] = live
+        while len(self._cache) > self._cache_size:
+            oldest = next(iter(self._cache))
+            self._cache.pop(oldest).driver.evict()
+
+    def forget(self, key: str) -> None:
+        """Drops the live conversation of `key`, if any (its store may have changed)."""
+        live = self._cache.pop(key, None)
+        if live is not None:
+            live.driver.evict()
+
+    def close(self) -> None:
+        """Evicts all live conversations; they go on where they are stored."""
+        for key in list(self._cache):
+            self.forget(key)
+
+    @property
+    def cached(self) -> int:
+        """Live conversations in memory."""
+        return len(self._cache)
+
+
+def _epoch(now_ms: int, update_id: str) -> int:
+    """A number that no other conversation of this key has: the time, then a hash (FNV-1a) of the
+    update that starts it. The same in every attempt at the same update."""
+    value = 0xCBF29CE484222325
+    for byte in update_id.encode("utf-8", "surrogatepass"):
+        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return (now_ms << 20) | (value & 0xFFFFF)
+
+
+__all__ = ["IGNORED", "TAKEN", "Outcome", "Turns"]
