@@ -53,7 +53,7 @@ class Refused(Exception):
             self.path.append(step)
 
 
-class Spec(Struct, frozen=True, gc=False):
+class Spec(Struct, frozen=True):
     """How instances of one class are stored.
 
     Attributes:
@@ -144,7 +144,7 @@ def _main_name() -> str:
     main = _names_in(sys.modules.get("__main__"))
     spec, file = main.get("__spec__"), main.get("__file__")
     if spec is not None:  # python -m bot
-        return str(getattr(spec, "name", "")).removesuffix(".__main__")
+        return str(getattr(spec, "name", ""))
     if not isinstance(file, str):  # a prompt
         return ""
     return file.replace("\\", "/").rpartition("/")[2].removesuffix(".py")
@@ -191,16 +191,22 @@ def kind_of(cls: type, *, registered: bool = False) -> str:
     enum = sys.modules.get("enum")
     if enum is not None and issubclass(cls, enum.Enum):
         return ENUM
-    if hasattr(cls, "__del__"):
+    if _has(cls, "__del__"):
         return ""  # owns something outside; must not come out of a row
     if issubclass(cls, Struct):
         return STRUCT if cls is not Struct else ""
     builtin = native_base(cls)
     if builtin is object:
-        return DATA if hasattr(cls, "__dataclass_fields__") else ""
+        return DATA if _has(cls, "__dataclass_fields__") else ""
     if registered and builtin in _BUILTINS and _is_plain(cls, builtin):
         return SUB
     return ""
+
+
+def _has(cls: type, name: str) -> bool:
+    """`hasattr(cls, name)`, without asking a metaclass."""
+    bases = type.__getattribute__(cls, "__mro__")
+    return any(name in type.__getattribute__(base, "__dict__") for base in bases)
 
 
 def native_base(cls: type) -> type:
@@ -232,8 +238,8 @@ def spec_of(cls: type) -> Spec | None:
         name = home_of(cls)
         if find(name) is not cls:
             raise Refused(
-                f"its class cannot be found again as '{name}'. Define it at module level under "
-                f"its own name, or put @legato.register on it"
+                f"is a {cls.__name__}, whose class cannot be found again as '{name}'. Define it at "
+                f"module level under its own name, or put @register on it"
             )
     spec = _make_spec(cls, kind, name)
     _specs[cls] = spec

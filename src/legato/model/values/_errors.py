@@ -15,6 +15,7 @@ from typing import Any
 from legato import errors
 from legato.errors import NotStorable
 from legato.model.values import _classes as classes
+from legato.model.values import _scalars as scalars
 from legato.model.values._read import decode, from_stored
 from legato.model.values._write import encode, to_stored
 
@@ -110,34 +111,36 @@ def decode_error(pair: tuple[str, list[object]]) -> BaseException:
     Raises:
         NotStorable: The row is damaged, or the class is not registered any more.
     """
-    name, stored = pair
-    known = _KNOWN.get(name)
-    cls = known or classes.registered(name)
-    if cls is None or not issubclass(cls, BaseException):
-        raise NotStorable(
-            f"the journal holds an exception '{name}', which is not registered. Put "
-            f"@register(name='{name}') on its class, and import its module where the App is made"
-        )
-    args: list[Any] = list(stored)
-    state: Any = None
-    if args and type(args[-1]) is dict and args[-1].get("$") == _STATE:
-        state = from_stored(args.pop().get("v"))
     try:
-        return _make(cls, [from_stored(arg) for arg in args], state, known=known is not None)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise NotStorable(f"a stored {name} cannot be made again: {error}") from error
+        name, stored = pair
+        known = _KNOWN.get(name)
+        cls = known or classes.registered(name)
+        if cls is not None and issubclass(cls, BaseException):
+            return _make(cls, list(stored), known=known is not None)
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        if isinstance(error, NotStorable):
+            raise
+        raise NotStorable(f"a stored exception {pair!r:.80} cannot be read: {error}") from error
+    raise NotStorable(
+        f"the journal holds an exception '{name}', which is not registered. Put "
+        f"@register(name='{name}') on its class, and import its module where the App is made"
+    )
 
 
-def _make(cls: Any, args: list[Any], state: Any, *, known: bool) -> BaseException:
+def _make(cls: Any, stored: list[Any], *, known: bool) -> BaseException:
     if known:
-        made: BaseException = cls(*args)
+        made: BaseException = cls(*map(from_stored, stored))
         return made
+    state: Any = None
+    if stored and type(stored[-1]) is dict and stored[-1].get("$") == _STATE:
+        state = from_stored(stored.pop().get("v"))
+    args = [from_stored(arg) for arg in stored]
     # The class's own __init__ often takes other arguments than it passes on, and is user's code.
     base: Any = classes.native_base(cls)
     made = base.__new__(cls, *args)
     base.__init__(made, *args)
     if state is not None:
-        vars(made).update(state)
+        vars(made).update(scalars.part({"v": state}, "v", dict))
     return made
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import force_setattr
 from legato.errors import NotStorable
 from legato.model.values import _classes as classes
 from legato.model.values import _scalars as scalars
-from legato.model.values._classes import Spec
+from legato.model.values._classes import Refused, Spec
 from legato.model.values._scalars import part
 from legato.model.values._write import MAX_DEPTH, encode, to_stored
 
@@ -48,9 +48,14 @@ def from_stored(stored: object) -> Any:
         NotStorable: The row is damaged, or its class is gone or not imported.
     """
     kind = type(stored)
-    if kind is dict or kind is list:
+    if kind is not dict and kind is not list:
+        return stored
+    try:
         return _read(stored, 0)
-    return stored
+    except RecursionError as error:
+        raise NotStorable(
+            "a stored value is nested too deep for what is left of the stack"
+        ) from error
 
 
 def _read(stored: Any, depth: int) -> Any:
@@ -68,7 +73,7 @@ def _read(stored: Any, depth: int) -> Any:
         if scalar is not None:
             return scalar(stored)
         return _READERS[tag](stored, depth)
-    except NotStorable:
+    except (NotStorable, RecursionError):
         raise
     except Exception as error:
         what = f"a stored {tag}" if type(tag) is str and tag in _KNOWN else "a stored value"
@@ -112,6 +117,14 @@ def _dict(stored: dict[str, Any], depth: int) -> object:
 # -- classes -----------------------------------------------------------------------------------
 
 
+_KINDS = {
+    classes.ENUM: "an Enum",
+    classes.DATA: "a dataclass",
+    classes.STRUCT: "a msgspec.Struct",
+    classes.SUB: "a registered subclass of a builtin type",
+}
+
+
 def _class(stored: dict[str, Any], kind: str) -> tuple[type, Spec]:
     name = part(stored, "c", str)
     cls = classes.find(name)
@@ -122,9 +135,12 @@ def _class(stored: dict[str, Any], kind: str) -> tuple[type, Spec]:
             f"loaded. Import that module where the App is made, or, if the class has moved, put "
             f"@register(name='{name}') on it"
         )
-    spec = classes.spec_of(cls) if classes.kind_of(cls, registered=True) == kind else None
+    try:
+        spec = classes.spec_of(cls)
+    except Refused:
+        spec = None
     if spec is None or spec.kind != kind:
-        raise NotStorable(f"'{name}' was stored as {kind}, and is none any more")
+        raise NotStorable(f"'{name}' was stored as {_KINDS[kind]}, and is none any more")
     return cls, spec
 
 
@@ -214,14 +230,19 @@ _FILLED_LATER: tuple[Any, ...] = (list, dict, set, bytearray)
 def _sub(stored: dict[str, Any], depth: int) -> object:
     cls, spec = _class(stored, classes.SUB)
     base: Any = spec.base
+    made: object
     plain = _read(stored.get("v"), depth)
-    if type(plain) is not spec.base:
+    kind = type(plain)
+    if kind is not spec.base:
         raise ValueError(f"its 'v' is no {base.__name__}")
-    names = getattr(cls, "_fields", None)
-    if base is tuple and names is not None and len(names) != len(plain):
-        raise ValueError(f"it has {len(plain)} fields, and {cls.__name__} has {len(names)}")
+    names = getattr(cls, "_fields", None) if kind is tuple else None  # a NamedTuple's
+    if names is not None and len(names) != len(plain):
+        raise NotStorable(
+            f"a stored {cls.__name__} has {len(plain)} fields, the class has {len(names)} now. Use a "
+            f"dataclass, whose fields go by name, or cancel the conversations that hold it"
+        )
     if base in _FILLED_LATER:
-        made: object = base.__new__(cls)
+        made = base.__new__(cls)
         base.__init__(made, plain)
     else:
         made = base.__new__(cls, plain)

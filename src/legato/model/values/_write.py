@@ -72,6 +72,9 @@ def _write(value: object, where: str) -> object:
             raise Refused(_TOO_BIG, path=False)
     except Refused as refused:
         raise NotStorable(_explain(refused, where)) from None
+    except RecursionError as error:
+        text = "is nested too deep for what is left of the stack. Keep it flat"
+        raise NotStorable(_explain(Refused(text), where)) from error
     return stored
 
 
@@ -246,7 +249,7 @@ def _fields(writer: _Writer, value: Any, depth: int, spec: Spec) -> object:
     try:
         for name in spec.fields:
             item = getattr(value, name)
-            if spec.omit and _is_default(item, spec.values.get(name, NODEFAULT)):
+            if spec.omit and _is_default(item, name, spec):
                 continue
             writer.grow(len(name))
             stored[name] = writer.put(item, depth + 1)
@@ -264,11 +267,20 @@ def _fields(writer: _Writer, value: Any, depth: int, spec: Spec) -> object:
     return {"$": spec.kind, "c": spec.name, "v": stored}
 
 
-def _is_default(item: object, default: object) -> bool:
-    """Whether it can be left out: only values that == compares exactly."""
-    if item is None or default is NODEFAULT:
-        return item is default
-    return type(item) in (str, int, bool, bytes) and type(default) is type(item) and item == default
+def _is_default(item: object, name: str, spec: Spec) -> bool:
+    """Whether it can be left out: None, an empty container, or what == compares exactly."""
+    kind = type(item)
+    if name in spec.factories:
+        return not item and kind is spec.factories[name]
+    default = spec.values.get(name, NODEFAULT)
+    if kind is not type(default):
+        return False
+    return item is default or (
+        item == default if kind in _EXACT else kind is tuple and not item and not default
+    )
+
+
+_EXACT = (str, int, bool, bytes)
 
 
 _PLAIN: dict[type, Callable[[Any], object]] = {
