@@ -14,7 +14,7 @@ from typing import Any
 from legato.abc import Clock
 from legato.model.records import OutboxItem, Settled
 from legato.outbox.lanes import BUSY, IDLE, PARKED, READY, Alarms, Asked, Lane
-from legato.outbox.limits import BotLimits, Gate, Pace
+from legato.outbox.limits import TICK_S, BotLimits, Gate, Pace
 from legato.outbox.settler import Settler
 
 BULK = "#bulk"
@@ -140,9 +140,7 @@ class Dispatcher:
             if self._settler.waiting:  # nothing else to do: here it saves a task
                 await self._settler.drain()
         finally:
-            task = asyncio.current_task()
-            if task is not None:
-                self.tasks.discard(task)
+            self.tasks.discard(asyncio.current_task())
             self._on_idle()
 
     async def _serve(self, lane: Lane) -> None:
@@ -177,7 +175,7 @@ class Dispatcher:
         chat = item.place.chat
         now = self._clock.monotonic()
         ready_at = limits.chats.ready_at(chat, pace)
-        if ready_at > now:
+        if ready_at > now + TICK_S:
             self.park(lane, ready_at)
             return False
         if item.call.bulk and not self._pass(limits.bulk, lane, now):
@@ -189,7 +187,7 @@ class Dispatcher:
         return True
 
     def _pass(self, gate: Gate[Lane], lane: Lane, now: float) -> bool:
-        if now >= gate.blocked_until and (
+        if now + TICK_S >= gate.blocked_until and (
             lane.passed & gate.mark or (not gate.waiting and gate.take(now))
         ):
             lane.passed |= gate.mark

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from legato.abc import Clock, Verdict
 from legato.model.records import OutboxItem
+from legato.outbox.limits import TICK_S
 
 T = TypeVar("T")
 
@@ -131,14 +132,12 @@ class Alarms(Generic[T]):
 
     async def _run(self) -> None:
         heap = self._heap
-        me = asyncio.current_task()
-        while heap and self._task is me:
+        while heap:
             due = heap[0][0]
             wait = due - self._clock.monotonic()
-            if wait > 0:
+            if wait > TICK_S / 2:
                 self._next = due
                 await self._clock.sleep(wait)
             else:
                 self._ring(heappop(heap)[2])
-        if self._task is me:
-            self._task = None
+        self._task = None

@@ -72,7 +72,7 @@ class Relay:
         self._acks = Acks(http, clock, settings.acks, self._check_idle)
         self._recovery: asyncio.Future[None] | None = None
         self._late: list[OutboxItem | Asked] = []
-        self._idle: list[asyncio.Future[None]] = []
+        self._idle: set[asyncio.Future[None]] = set()
         self._closed = False
 
     @property
@@ -287,9 +287,12 @@ class Relay:
         limit = loop.create_task(self._clock.sleep(deadline_s))
         try:
             while (self.left or self._acks.busy) and not limit.done():
-                future: asyncio.Future[None] = loop.create_future()
-                self._idle.append(future)
-                await asyncio.wait({future, limit}, return_when=asyncio.FIRST_COMPLETED)
+                idle: asyncio.Future[None] = loop.create_future()
+                self._idle.add(idle)
+                try:
+                    await asyncio.wait({idle, limit}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    self._idle.discard(idle)
         finally:
             limit.cancel()
             await asyncio.wait({limit})
@@ -297,10 +300,9 @@ class Relay:
 
     def _check_idle(self) -> None:
         if self._idle and not self.left and not self._acks.busy:
-            waiting, self._idle = self._idle, []
+            waiting, self._idle = self._idle, set()
             for future in waiting:
-                if not future.done():
-                    future.set_result(None)
+                future.set_result(None)
 
     async def close(self) -> None:
         """Stops sending. What was not sent stays in the store; what was sent is written once

@@ -25,7 +25,7 @@ from legato.outbox.lanes import Asked, Lane
 from legato.outbox.limits import BotLimits, Pace
 from legato.outbox.settings import RelaySettings, RelayStats
 from legato.outbox.settler import Settler
-from legato.outbox.targets import filled, redacted, without_target
+from legato.outbox.targets import filled, readdressed, redacted, without_target
 from legato.outbox.verdicts import Fate, careful, judge
 
 log = logging.getLogger("legato.relay")
@@ -150,6 +150,7 @@ class Sender:
             return
         place = item.place
         if self._moved and (chat := self._moved.get(place.lane)):
+            call = readdressed(call, place.chat, chat)
             place = replace(place, chat=chat)
         if item.id and careful(item, call):
             await self.dispatch.durably(Settled(item.id, SENDING, item.attempts))
@@ -262,7 +263,8 @@ class Sender:
     def _limited(self, bot: Bot, place: Address, verdict: Verdict) -> None:
         self.stats.limited_429 += 1
         now = self._clock.monotonic()
-        until = now + verdict.retry_after_s
+        # an absurd time must not silence a chat for ever: it is asked again after a day
+        until = now + min(verdict.retry_after_s, self._settings.give_up_after_s)
         if verdict.whole_bot:
             bot.limits.block(until)
         else:

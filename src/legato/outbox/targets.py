@@ -31,6 +31,18 @@ def without_target(call: Call) -> Call:
     return msgspec.structs.replace(call, params=params, target="", fill="")
 
 
+def readdressed(call: Call, old: str, new: str) -> Call:
+    """The call with the chat `new` wherever a parameter is the chat `old` (as text or number)."""
+    params: dict[str, object] = {}
+    for name, value in call.params.items():
+        if type(value) in (int, str) and str(value) == old:
+            numeric = type(value) is int and new.removeprefix("-").isdecimal()
+            params[name] = int(new) if numeric else new
+        else:
+            params[name] = value
+    return msgspec.structs.replace(call, params=params)
+
+
 def redacted(text: str, secrets: tuple[str, ...], limit: int = 500) -> str:
     """`text` without any of `secrets`, at most `limit` characters."""
     for secret in secrets:
