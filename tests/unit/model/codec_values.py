@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import typing
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import msgspec
 
 from legato.model.values import register
+
+Shop = Callable[[str], Any]
+"""The fixture `shop`: puts source in place of the module "shop", and returns the module."""
 
 
 class Size(enum.Enum):
