@@ -81,6 +81,22 @@ def test_a_class_that_moved_is_found_under_its_registered_old_name(shop: Shop) -
     assert to_stored(NewSize.SMALL) == stored
 
 
+def test_a_class_seen_only_under_another_name_is_refused(shop: Shop) -> None:
+    shop("def make():\n  class Hidden(enum.Enum): A = 1\n  return Hidden\nShown = make()")
+    with pytest.raises(NotStorable, match="was stored as an Enum, and is none any more"):
+        from_stored({"$": "enum", "c": "shop:Shown", "v": "A"})
+
+
+def test_a_member_that_a_lookup_made_up_is_refused(shop: Shop) -> None:
+    module = shop(
+        "class Code(enum.IntEnum):\n  OK = 1\n  @classmethod\n  def _missing_(cls, value):\n"
+        "    made = int.__new__(cls, value)\n    made._name_, made._value_ = 'OTHER', value\n"
+        "    return made\n"
+    )
+    with pytest.raises(NotStorable, match=r"OTHER.*not among the members of its Enum"):
+        to_stored(module.Code(7))
+
+
 def test_a_class_that_is_not_loaded_is_told_with_the_cure(shop: Shop) -> None:
     stored = to_stored(shop("@dataclass\nclass Order: item: str").Order("tea"))
 

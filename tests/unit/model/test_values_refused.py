@@ -36,6 +36,14 @@ class Text(str):
     __slots__ = ()
 
 
+class Pydantic:
+    def model_dump(self) -> None: ...
+
+
+class Attrs:
+    __attrs_attrs__ = ()
+
+
 async def _coroutine() -> None: ...
 
 
@@ -66,6 +74,8 @@ REFUSED: list[tuple[object, str]] = [
     (datetime(2026, 1, 1, tzinfo=Zone()), "time zone of type .*Zone.*ZoneInfo"),
     (msgspec.Raw(b"1"), "a Raw"),
     (..., "an ellipsis"),
+    (Pydantic(), r"a Pydantic.*model_dump\(\)"),
+    (Attrs(), r"an Attrs.*attrs.asdict\(\)"),
     (NotImplemented, "a NotImplementedType"),
 ]
 
