@@ -75,13 +75,10 @@ async def _alone(work: Coroutine[Any, Any, None]) -> None:
 
 
 class LoopClock(Clock):
-    """The loop's time; the wall clock may be set apart by `ahead_ms`."""
-
-    def __init__(self) -> None:
-        self.ahead_ms = 0
+    """The loop's time."""
 
     def now_ms(self) -> int:
-        return START_MS + self.ahead_ms + int(self.monotonic() * 1000)
+        return START_MS + int(self.monotonic() * 1000)
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
@@ -227,10 +224,12 @@ def item(method: str, chat: str = "c", **fields: Any) -> OutboxItem:
 class World:
     """A store, a bot and a relay that delivers from the one to the other."""
 
-    def __init__(self, limits: Limits | None = None, **settings: Any) -> None:
+    def __init__(
+        self, limits: Limits | None = None, *, clock: Clock | None = None, **settings: Any
+    ) -> None:
         self.store = Faulty()
         self.bot = Scripted(limits)
-        self.clock = LoopClock()
+        self.clock = clock or LoopClock()
         self.settings = RelaySettings(**settings)
         self.gone: list[str] = []
         self.when_gone: Callable[[OutboxItem], Awaitable[None]] | None = None

@@ -7,6 +7,7 @@ import pytest
 from legato.abc import Limits, Verdict
 from legato.errors import Unavailable
 from legato.model.records import Call
+from legato.testing.clock import FakeClock
 from tests.unit.outbox.kit import World, item, place, virtual
 
 
@@ -245,3 +246,18 @@ async def test_what_a_conversation_says_after_its_own_broadcast_stays_behind_it(
         await w.relay.delivered(place("y").lane, said[0].id)
         assert asyncio.get_running_loop().time() == 1010.0
         assert w.bot.methods() == ["news", "hello", "more"]
+
+
+async def test_limits_hold_on_a_clock_that_moves_only_when_told() -> None:
+    clock = FakeClock()
+    async with World(Limits(private=(3, 1.0, 1), bot=(7, 1.0, 1)), clock=clock) as w:
+        await w.say(*(item("m", f"{n % 2}") for n in range(6)))
+        sent = []
+        for _ in range(10):
+            for _ in range(10):
+                await asyncio.sleep(0)
+            sent.append(w.relay.stats.sent)
+            clock.advance(clock.next_s() or 0.0)
+        assert sent[0] == 1
+        assert sent[-1] == 6
+        assert w.relay.left == 0
