@@ -213,6 +213,12 @@ def test_a_damaged_row_is_told_as_such(row: str) -> None:
         from_stored(decode(row.encode()))
 
 
+@pytest.mark.parametrize("key", ["../../etc/passwd", "/etc/localtime", "__init__.py", "a//b", ""])
+def test_no_file_is_looked_for_under_a_forged_zone(key: str) -> None:
+    with pytest.raises(NotStorable, match="is no time zone"):
+        from_stored({"$": "datetime", "v": "2026-01-01", "z": key})
+
+
 @pytest.mark.parametrize("row", [b"", b"{", b"\xff", b'"\xff"', b"NaN", b"1" * 5000, b"1e999"])
 def test_what_is_no_json_is_told_as_such(row: bytes) -> None:
     with pytest.raises(NotStorable, match="damaged"):

@@ -103,6 +103,16 @@ def test_a_struct_that_omits_defaults_omits_them_in_the_journal(shop: Shop) -> N
         assert repr(round_trip(order)) == repr(order)
 
 
+@BOTH
+def test_a_default_is_stored_so_that_changing_it_changes_no_old_value(
+    shop: Shop, head: str
+) -> None:
+    stored = to_stored(shop(f"{head}  item: str\n  count: int = 1").Order("tea"))
+
+    shop(f"{head}  item: str\n  count: int = 2")
+    assert from_stored(stored).count == 1
+
+
 def test_inherited_fields_and_generic_classes_are_kept(shop: Shop) -> None:
     module = shop(
         "import typing\nT = typing.TypeVar('T')\n"
