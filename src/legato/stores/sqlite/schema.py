@@ -24,8 +24,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             state BLOB NOT NULL,
             birth BLOB NOT NULL
         )""",
-        """CREATE INDEX conversation_due ON conversation (wake_ms)
-            WHERE wake_ms > 0 AND status NOT IN ('failed', 'held')""",
+        "CREATE INDEX conversation_due ON conversation (wake_ms) WHERE wake_ms > 0",
         # Nearly all wait; the others are few, looked for at every start, and cost the rest nothing.
         """CREATE INDEX conversation_status ON conversation (status, key)
             WHERE status <> 'waiting'""",

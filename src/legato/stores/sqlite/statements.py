@@ -208,7 +208,7 @@ _COLUMNS = "key, dialog, version, epoch, head, status, wake_ms, state, updated_m
 _LOAD = f"SELECT {_COLUMNS}, birth FROM conversation WHERE key = ?"
 _SEGMENTS = "SELECT data FROM journal WHERE key = ? AND epoch = ? ORDER BY seq"
 _DUE = f"""SELECT {_COLUMNS} FROM conversation
-    WHERE wake_ms > 0 AND status NOT IN ('failed', 'held') AND wake_ms <= ?
+    WHERE wake_ms > 0 AND wake_ms <= ? AND status NOT IN ('failed', 'held')
     ORDER BY wake_ms, key LIMIT ?"""
 _OUTBOX = """SELECT id, lane, place, key, epoch, ref, call, delivery, state, attempts, not_before_ms,
     error, created_ms FROM outbox WHERE id > ?"""
@@ -218,7 +218,6 @@ _MAIL = f"""SELECT id, key, payload FROM inbox
 _MAIL_OF = f"""SELECT id, key, payload FROM inbox
     WHERE payload IS NOT NULL AND key = ? AND seq > {_AFTER} ORDER BY seq LIMIT ?"""
 _GET = "SELECT value FROM kept WHERE space = ? AND name = ?"
-_CONSUMED = "SELECT reply FROM inbox WHERE id = ? AND payload IS NULL"
 
 
 def load(execute: Execute, key: str) -> Loaded | None:
@@ -275,7 +274,7 @@ def mail(execute: Execute, *, key: str, after: str, limit: int) -> list[Mail]:
 def get(execute: Execute, space: str, name: str) -> bytes | None:
     """See Store.get."""
     if space == "inbox":
-        row = execute(_CONSUMED, (name,)).fetchone()
+        row = execute(_SEEN, (name,)).fetchone()
         return None if row is None else row[0] or b""
     row = execute(_GET, (space, name)).fetchone()
     return None if row is None else row[0]

@@ -13,7 +13,7 @@ from legato.model.records import Commit, Committed, Conversation, Loaded, Mail, 
 from legato.stores.sqlite import statements
 from legato.stores.sqlite.files import Connect, Connection, Database, connect
 from legato.stores.sqlite.statements import Execute
-from legato.stores.sqlite.writer import GroupWriter, InlineWriter, Transactions
+from legato.stores.sqlite.writer import GroupWriter, InlineWriter, Result, Transactions, Work
 
 _T = TypeVar("_T")
 
@@ -65,8 +65,10 @@ class SQLiteStore(Store):
             else:
                 self._reader = connection  # nothing runs between BEGIN and COMMIT
             transactions = Transactions(self._database, connection)
-            kind = GroupWriter if self._threads else InlineWriter
-            self._writer = kind(self._database, transactions)
+            if self._threads:
+                self._writer = GroupWriter(transactions, self._database.busy_s)
+            else:
+                self._writer = InlineWriter(transactions)
         except BaseException:
             connection.close()
             self._disconnect()
@@ -91,18 +93,23 @@ class SQLiteStore(Store):
 
     async def commit(self, commit: Commit) -> Committed:
         """See Store.commit."""
-        if self._writer is None:
-            raise self._not_open()
-        committed = await self._writer.write(commit)
+        committed = await self._write(commit)
         assert committed is not None
         return committed
 
     async def settle(self, settled: Sequence[Settled]) -> None:
         """See Store.settle."""
-        if self._writer is None:
-            raise self._not_open()
         if settled:
-            await self._writer.write(settled)
+            await self._write(settled)
+
+    async def _write(self, work: Work) -> Result:
+        writer = self._writer
+        if writer is None:
+            raise self._not_open()
+        try:
+            return await writer.submit(work)
+        except sqlite3.Error as error:
+            raise self._database.error(error) from error
 
     # -- reading: on the caller's thread, it takes microseconds -------------------------------
 

@@ -42,6 +42,7 @@ class Transactions:
         self._database = database
         self._connection: Connection | None = connection
         self._execute: Execute = connection.cursor().execute
+        self._wait_s = database.busy_s
         self._closed = False
 
     def begin(self) -> None:
@@ -51,6 +52,7 @@ class Transactions:
                 raise StoreUnavailable(f"{self._database.path} was closed")
             self._connection = self._database.writer()
             self._execute = self._connection.cursor().execute
+            self.wait(self._wait_s)
         self._execute("BEGIN IMMEDIATE", ())
 
     def write(self, works: Sequence[Work], *, careful: bool = False) -> list[Result]:
@@ -88,7 +90,8 @@ class Transactions:
             connection.close()
 
     def wait(self, busy_s: float) -> None:
-        """How long the next statements wait for another process's lock."""
+        """How long statements wait for another process's lock from here on."""
+        self._wait_s = busy_s
         if self._connection is not None:
             self._connection.execute(f"PRAGMA busy_timeout = {int(busy_s * 1000)}")
 
@@ -110,19 +113,19 @@ def _write(execute: Execute, work: Work) -> Result:
 class InlineWriter:
     """Writes on the calling thread, one job a transaction: for cloud functions. Makes no thread."""
 
-    def __init__(self, database: Database, transactions: Transactions) -> None:
-        self._database = database
+    def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
-    async def write(self, work: Work) -> Result:
-        """Writes one job; durable once it returns."""
+    async def submit(self, work: Work) -> Result:
+        """Writes one job; durable once it returns.
+
+        Raises:
+            sqlite3.Error: Nothing was written.
+        """
         try:
-            try:
-                return self._attempt(work, careful=False)
-            except UnicodeEncodeError:
-                return self._attempt(work, careful=True)
-        except sqlite3.Error as error:
-            raise self._database.error(error) from error
+            return self._attempt(work, careful=False)
+        except UnicodeEncodeError:
+            return self._attempt(work, careful=True)
 
     def _attempt(self, work: Work, *, careful: bool) -> Result:
         self._transactions.begin()
@@ -138,12 +141,12 @@ class InlineWriter:
 class GroupWriter:
     """Writes the jobs of concurrent callers in common transactions. Belongs to one event loop."""
 
-    def __init__(self, database: Database, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, patience_s: float) -> None:
         from queue import SimpleQueue
         from threading import Thread
 
-        self._database = database
         self._transactions = transactions
+        self._patience_s = patience_s
         transactions.wait(0)  # the loop itself never waits for another process's lock
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Job] = deque()
@@ -155,22 +158,24 @@ class GroupWriter:
         self._thread = Thread(target=self._serve, name="legato-sqlite", daemon=True)
         self._thread.start()
 
-    async def write(self, work: Work) -> Result:
-        """Writes one job with whatever else is waiting; durable once it returns."""
+    def submit(self, work: Work) -> asyncio.Future[Result]:
+        """Writes one job with whatever else is waiting; durable once the future has its result.
+
+        An exception of the future (sqlite3.Error and whatever a job's data may cause) means that
+        nothing of the job was written. A job whose future is cancelled is still written if its batch
+        had begun.
+        """
         if self._closed or asyncio.get_running_loop() is not self._loop:
             raise Misuse(
-                f"{self._database.path} was opened in another event loop (or is closed): open the store "
-                f"in the loop that uses it"
+                "this store was opened in another event loop (or is closed): open it in the loop that "
+                "uses it"
             )
         done: asyncio.Future[Result] = self._loop.create_future()
         self._waiting.append((work, done))
         if not self._busy:
             self._busy = True
             self._loop.call_soon(self._gather)  # soon: who else runs in this round joins
-        try:
-            return await done
-        except sqlite3.Error as error:
-            raise self._database.error(error) from error
+        return done
 
     async def close(self) -> None:
         """Finishes what was asked for before, then disconnects. Idempotent."""
@@ -178,7 +183,7 @@ class GroupWriter:
             return
         try:
             if self._busy and asyncio.get_running_loop() is self._loop:
-                await self.write(())  # in order: everything before it is done then
+                await self.submit(())  # in order: everything before it is done then
         finally:
             self._closed = True
             self._calls.put(None)
@@ -219,7 +224,7 @@ class GroupWriter:
         return jobs, careful
 
     def _begin_patiently(self) -> None:
-        self._transactions.wait(self._database.busy_s)
+        self._transactions.wait(self._patience_s)
         try:
             self._transactions.begin()
         finally:
