@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from legato.abc.store import Store
-from legato.errors import ConfigError, StoreError, StoreUnavailable
+from legato.errors import ConfigError, StoreUnavailable
 from legato.model.records import Commit, Committed, Conversation, Loaded, Mail, OutboxItem, Settled
 from legato.stores.sqlite import statements
 from legato.stores.sqlite.files import Connect, Connection, Database, connect
@@ -32,7 +32,7 @@ class SQLiteStore(Store):
         shared: Do not take the lock that keeps a second process out.
     """
 
-    __slots__ = ("_database", "_reader", "_threads", "_writer", "path")
+    __slots__ = ("_database", "_reader", "_threads", "_transactions", "_writer", "path")
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class SQLiteStore(Store):
             self.path, shared=shared, synchronous=_synchronous, busy_s=_busy_s, connect=_connect
         )
         self._reader: Connection | None = None
+        self._transactions: Transactions | None = None
         self._writer: GroupWriter | InlineWriter | None = None
 
     async def open(self) -> None:
@@ -60,12 +61,9 @@ class SQLiteStore(Store):
             return
         connection = self._database.open()
         try:
+            transactions = self._transactions = Transactions(self._database, connection)
             if self._threads:
                 self._reader = self._database.reader()
-            else:
-                self._reader = connection  # nothing runs between BEGIN and COMMIT
-            transactions = Transactions(self._database, connection)
-            if self._threads:
                 self._writer = GroupWriter(transactions, self._database.busy_s)
             else:
                 self._writer = InlineWriter(transactions)
@@ -84,6 +82,7 @@ class SQLiteStore(Store):
             self._disconnect()
 
     def _disconnect(self) -> None:
+        self._transactions = None
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
@@ -105,7 +104,7 @@ class SQLiteStore(Store):
     async def _write(self, work: Work) -> Result:
         writer = self._writer
         if writer is None:
-            raise self._not_open()
+            self._not_open()
         try:
             return await writer.submit(work)
         except sqlite3.Error as error:
@@ -152,10 +151,7 @@ class SQLiteStore(Store):
         return self._read(lambda execute: statements.get(execute, space, name))
 
     def _read(self, read: Callable[[Execute], _T], *, snapshot: bool = False) -> _T:
-        connection = self._reader
-        if connection is None:
-            raise self._not_open()
-        execute = connection.execute
+        execute = self._connection().execute
         try:
             if snapshot:
                 execute("BEGIN")
@@ -169,5 +165,12 @@ class SQLiteStore(Store):
         except sqlite3.Error as error:
             raise self._database.error(error) from error
 
-    def _not_open(self) -> StoreError:
-        return StoreUnavailable(f"{self.path} is not open: await store.open() first")
+    def _connection(self) -> Connection:
+        if self._reader is not None:
+            return self._reader
+        if self._transactions is not None:  # without threads nobody reads between BEGIN and COMMIT
+            return self._transactions.connection()
+        self._not_open()
+
+    def _not_open(self) -> NoReturn:
+        raise StoreUnavailable(f"{self.path} is not open: await store.open() first")

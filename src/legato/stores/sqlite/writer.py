@@ -45,14 +45,20 @@ class Transactions:
         self._wait_s = database.busy_s
         self._closed = False
 
-    def begin(self) -> None:
-        """BEGIN IMMEDIATE, on a new connection if the last one broke."""
+    def connection(self) -> Connection:
+        """The connection: a new one if the last one broke."""
         if self._connection is None:
             if self._closed:
                 raise StoreUnavailable(f"{self._database.path} was closed")
             self._connection = self._database.writer()
             self._execute = self._connection.cursor().execute
             self.wait(self._wait_s)
+        return self._connection
+
+    def begin(self) -> None:
+        """BEGIN IMMEDIATE."""
+        if self._connection is None:
+            self.connection()
         self._execute("BEGIN IMMEDIATE", ())
 
     def write(self, works: Sequence[Work], *, careful: bool = False) -> list[Result]:
