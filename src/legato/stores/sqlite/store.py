@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from legato.abc.store import Store
 from legato.errors import ConfigError, StoreUnavailable
@@ -104,7 +104,7 @@ class SQLiteStore(Store):
     async def _write(self, work: Work) -> Result:
         writer = self._writer
         if writer is None:
-            self._not_open()
+            raise self._not_open()
         try:
             return await writer.submit(work)
         except sqlite3.Error as error:
@@ -170,7 +170,7 @@ class SQLiteStore(Store):
             return self._reader
         if self._transactions is not None:  # without threads nobody reads between BEGIN and COMMIT
             return self._transactions.connection()
-        self._not_open()
+        raise self._not_open()
 
-    def _not_open(self) -> NoReturn:
-        raise StoreUnavailable(f"{self.path} is not open: await store.open() first")
+    def _not_open(self) -> StoreUnavailable:
+        return StoreUnavailable(f"{self.path} is not open: await store.open() first")
