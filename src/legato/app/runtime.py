@@ -259,7 +259,7 @@ class Runtime:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            if not isinstance(error, StoreError):
+            if isinstance(error, Exception) and not isinstance(error, StoreError):
                 log.error("an update failed", exc_info=error)
 
     async def handle(self, event: AnyEvent, *, may_reply: bool = False) -> Outcome:

@@ -48,16 +48,23 @@ class _Active(threading.local):
 
 ACTIVE = _Active()
 
+WATCH: Any = None
+"""Strict mode's watch (`enter`, `leave`), None outside of tests and development."""
+
 
 def enter(driver: object) -> tuple[asyncio.AbstractEventLoop | None, Any]:
     """Begins a slice. Returns what `leave` needs."""
     before = (_get_running_loop(), ACTIVE.driver)
     ACTIVE.driver = driver
     _set_running_loop(NO_LOOP)
+    if WATCH is not None:
+        WATCH.enter()
     return before
 
 
 def leave(before: tuple[asyncio.AbstractEventLoop | None, Any]) -> None:
     """Ends a slice."""
+    if WATCH is not None:
+        WATCH.leave()
     loop, ACTIVE.driver = before
     _set_running_loop(loop)
