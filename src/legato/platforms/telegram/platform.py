@@ -181,6 +181,10 @@ class Telegram(Platform):
         except (TypeError, ValueError, RecursionError):
             return None
 
+    def group(self, place: Address) -> bool:
+        """See Platform. An anonymous administrator is, as a user, the group itself."""
+        return place.chat[:1] in ("-", "@")
+
     def _redacted(self, text: str) -> str:
         for secret in self.secrets:
             text = text.replace(secret, "***")

@@ -1,0 +1,389 @@
+"""What every Platform must do, as tests: subclass `PlatformConformance` and say what is yours.
+
+class TestTelegram(PlatformConformance):
+proofs = ("x-telegram-bot-api-secret-token",)
+
+def platform(self) -> Telegram:
+return Telegram("4200:token", secret="secret")
+...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from random import Random
+
+import msgspec
+import pytest
+
+from legato.abc import HttpClient, HttpRequest, HttpResponse, MaybeSent, NotSent, Platform, Verdict
+from legato.errors import Forged, Malformed, Misuse, Unsupported
+from legato.model.events import Address
+from legato.model.messages import (
+    Button,
+    Delete,
+    Edit,
+    Media,
+    Message,
+    Outgoing,
+    Pin,
+    React,
+    Send,
+    Typing,
+)
+from legato.model.records import Call
+from legato.testing.conformance.forgeries import FORGERIES, forge
+
+OUTCOMES = frozenset(("sent", "retry", "unknown", "gone", "refused"))
+_ROWS = ((Button("Yes", data="yes"), Button("No")), (Button("Page", url="https://example.org"),))
+
+OUTGOING: dict[str, Outgoing] = {
+    "a text": Send(Message("Hello, wörld 👋")),
+    "markdown": Send(Message("**b** *i* `c` ```\np\n``` [t](https://example.org) *", "markdown")),
+    "buttons": Send(Message("Sure?", buttons=_ROWS)),
+    "a keyboard": Send(Message("Where?", buttons=((Button("Home"),),), keyboard="reply")),
+    "a request": Send(
+        Message("Phone?", buttons=((Button("Share", request="contact"),),), keyboard="reply")
+    ),
+    "no keyboard any more": Send(Message("Done.", keyboard="remove")),
+    "a photo by id": Send(Message("A cat", media=Media("photo", id="id1"))),
+    "a photo by address": Send(Message(media=Media("photo", url="https://example.org/cat.jpg"))),
+    "a local file": Send(Message("Report", media=Media("document", path="report.pdf"))),
+    "an answer to a message": Send(Message("Indeed", reply_to="17")),
+    "an answer to one of ours": Send(Message("Indeed", reply_to="ref:0:1")),
+    "a silent text": Send(Message("psst https://example.org", silent=True, preview=False)),
+    "a mention": Send(Message("Your turn", mention="5001")),
+    "odd characters": Send(Message("a\x00b \ud800 \u202e <b>&amp; *_[](x) \U0001f1f1\U0001f1fb")),
+    "an edit": Edit("17", Message("Better", buttons=_ROWS)),
+    "an edit of one of ours": Edit("ref:0:1", Message("**Better**", "markdown")),
+    "a deletion": Delete("ref:0:1"),
+    "a reaction": React("17", "👍"),
+    "no reaction any more": React("ref:0:1", ""),
+    "a pin": Pin("17"),
+    "no pin any more": Pin("17", pinned=False),
+    "a typing sign": Typing(),
+}
+"""One of each thing that may go out. A platform renders it or raises Unsupported."""
+
+HOSTILE: tuple[str, ...] = (
+    "null", "true", "-1", "0.5", "1e999", "NaN", "Infinity", "9" * 10_000, "99999999999999999999",
+    '""', '"\\u0000"', '"\\ud800"', '"x"', "[]", "{}", "[[[]]]", "[null]", '{"":{}}',
+    "[" * 5_000 + "]" * 5_000, '{"a":' * 20_000 + "1" + "}" * 20_000, '"' + "k" * 100_000 + '"',
+    '{"' + "k" * 100_000 + '":1}', "",
+)  # fmt: skip
+"""Put in the place of each part of a payload."""
+
+
+class ScriptedHttp(HttpClient):
+    """Answers every request with the same response, or raises the same exception.
+
+    Attributes:
+        answer: What `send` returns or raises.
+        requests: What was sent.
+    """
+
+    def __init__(self, answer: HttpResponse | Exception) -> None:
+        self.answer = answer
+        self.requests: list[HttpRequest] = []
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        self.requests.append(request)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def download(self, request: HttpRequest, path: str, limit: int) -> int:
+        raise ValueError("nothing can be downloaded here")
+
+    async def close(self) -> None:
+        return
+
+
+class PlatformConformance(ABC):
+    """The suite. Its tests run without an event loop of the test runner.
+
+    Attributes:
+        place: A chat to send to.
+        room: A group to send to, None where the platform has only private chats.
+        proofs: The headers (lower case) by which a genuine request is known. () where there is no
+            webhook.
+    """
+
+    place = Address("test", "4200", "5001", "5001")
+    room: Address | None = None
+    proofs: tuple[str, ...] = ()
+
+    @abstractmethod
+    def platform(self) -> Platform:
+        """A new platform, with secrets that are nowhere else."""
+
+    @abstractmethod
+    def payloads(self) -> dict[str, bytes]:
+        """Real updates by name; those with "event" or more expected must not be empty."""
+
+    @abstractmethod
+    def text_of(self, call: Call) -> str:
+        """The text that a rendered call shows, "" if none."""
+
+    @abstractmethod
+    def answers(self) -> dict[str, HttpResponse]:
+        """The platform's responses: "sent" (its call shows a message), "limited" (try again in some
+        seconds), "broken" (its own failure: not carried out), "gone" and "refused".
+        """
+
+    def genuine(self) -> HttpRequest:
+        """A webhook request that `platform()` accepts."""
+        pytest.skip("no webhook")
+
+    # -- in -----------------------------------------------------------------------------------
+
+    def test_every_payload_parses_and_says_its_kind(self) -> None:
+        platform = self.platform()
+        for name, body in self.payloads().items():
+            parsed = platform.parse(body)
+            assert parsed.kind, f"{name}: no kind"
+            assert msgspec.json.encode(parsed.events), name
+
+    def test_most_payloads_give_events_that_know_where_they_happened(self) -> None:
+        platform = self.platform()
+        found = [e for body in self.payloads().values() for e in platform.parse(body).events]
+        assert found
+        for event in found:
+            assert event.place.platform == platform.name
+            assert event.place.bot == platform.bot
+            assert event.place.chat
+            if event.user is not None:
+                assert event.user.id
+                assert event.user.name
+
+    def test_ids_are_unique_and_the_same_when_an_update_is_repeated(self) -> None:
+        first = [
+            e.id for body in self.payloads().values() for e in self.platform().parse(body).events
+        ]
+        again = [
+            e.id for body in self.payloads().values() for e in self.platform().parse(body).events
+        ]
+        assert first == again
+        assert len(set(first)) == len(first)
+        prefix = f"{self.platform().name}:{self.platform().bot}:"
+        assert all(event_id.startswith(prefix) for event_id in first)
+
+    def test_a_hostile_body_is_malformed_or_an_event_and_nothing_else(self) -> None:
+        platform = self.platform()
+        for name, body in self.payloads().items():
+            for what, hostile in mutations(body):
+                try:
+                    platform.parse(hostile)
+                except Malformed as error:
+                    if len(str(error)) > 2_000:
+                        pytest.fail(f"{name} with {what}: the error repeats the body")
+                except BaseException as error:  # noqa: BLE001 # that is what is tested
+                    pytest.fail(f"{name} with {what} raised {error!r}")
+
+    def test_a_genuine_request_is_accepted(self) -> None:
+        assert self.proofs, "say in `proofs` which headers prove a request, or skip this"
+        self.platform().verify(self.genuine())
+
+    @pytest.mark.parametrize("how", FORGERIES)
+    def test_a_forged_request_is_refused(self, how: str) -> None:
+        genuine = self.genuine()
+        for header in self.proofs:
+            forged = forge(how, genuine, header)
+            if forged is not None:
+                with pytest.raises(Forged):
+                    self.platform().verify(forged)
+
+    # -- out ----------------------------------------------------------------------------------
+
+    def places(self) -> list[Address]:
+        """Where things are sent."""
+        found = [self.place] if self.room is None else [self.place, self.room]
+        platform = self.platform()
+        return [msgspec.structs.replace(p, platform=platform.name, bot=platform.bot) for p in found]
+
+    @pytest.mark.parametrize("what", OUTGOING)
+    def test_everything_renders_to_plain_calls_or_is_unsupported(self, what: str) -> None:
+        for place in self.places():
+            try:
+                calls = self.platform().render(OUTGOING[what], place)
+            except Unsupported as error:
+                if not str(error):
+                    pytest.fail("say what is not supported")
+                continue
+            assert calls or isinstance(OUTGOING[what], Typing)
+            for call in calls:
+                assert msgspec.json.decode(msgspec.json.encode(call), type=Call) == call
+                assert bool(call.target) == bool(call.fill)
+                assert not call.target or call.target.startswith("ref:")
+            if isinstance(OUTGOING[what], Send):
+                assert calls[-1].result == "message"
+
+    @pytest.mark.parametrize("what", OUTGOING)
+    def test_rendering_is_pure(self, what: str) -> None:
+        def rendered(platform: Platform) -> list[Call] | str:
+            try:
+                return platform.render(OUTGOING[what], self.places()[0])
+            except Unsupported as error:
+                return str(error)
+
+        platform = self.platform()
+        assert rendered(platform) == rendered(platform) == rendered(self.platform())
+
+    @pytest.mark.parametrize("format", ["", "markdown"])
+    def test_a_long_text_loses_no_character(self, format: str) -> None:
+        for text in long_texts():
+            message = Message(text, format, buttons=_ROWS[:1])
+            calls = self.platform().render(Send(message), self.places()[0])
+            shown = "".join(self.text_of(call) for call in calls)
+            assert "".join(shown.split()) == "".join(text.split())
+
+    def test_a_button_that_carries_too_much_is_refused_with_the_cure_or_fits(self) -> None:
+        message = Message("Choose", buttons=((Button("A", data="x" * 5_000),),))
+        try:
+            self.platform().render(Send(message), self.places()[0])
+        except (Misuse, Unsupported) as error:
+            said = str(error)
+        else:
+            return
+        assert "data" in said
+
+    # -- verdicts -----------------------------------------------------------------------------
+
+    def verdict(self, answer: HttpResponse | Exception, *, idempotent: bool = False) -> Verdict:
+        """What sending a text comes to if HTTP ends like this."""
+        platform, place = self.platform(), self.places()[0]
+        call = platform.render(OUTGOING["a text"], place)[-1]
+        call = msgspec.structs.replace(call, idempotent=idempotent)
+        return asyncio.run(platform.send(call, place, ScriptedHttp(answer)))
+
+    def test_a_message_sent_has_an_id(self) -> None:
+        verdict = self.verdict(self.answers()["sent"])
+        assert verdict.outcome == "sent"
+        assert verdict.message_id
+
+    def test_a_limit_says_how_long_to_wait(self) -> None:
+        verdict = self.verdict(self.answers()["limited"])
+        assert verdict.outcome == "retry"
+        assert verdict.retry_after_s > 0
+
+    @pytest.mark.parametrize(
+        ("name", "outcome"), [("broken", "retry"), ("gone", "gone"), ("refused", "refused")]
+    )
+    def test_a_refusal_is_understood(self, name: str, outcome: str) -> None:
+        answers = self.answers()
+        if name in answers:
+            verdict = self.verdict(answers[name])
+            assert verdict.outcome == outcome
+            assert verdict.error
+
+    def test_what_was_not_sent_is_tried_again(self) -> None:
+        assert self.verdict(NotSent("refused")).outcome == "retry"
+        assert self.verdict(NotSent("refused"), idempotent=True).outcome == "retry"
+
+    def test_what_may_have_been_sent_is_unknown_unless_twice_does_no_harm(self) -> None:
+        assert self.verdict(MaybeSent("timed out")).outcome in ("unknown", "retry")
+        assert self.verdict(MaybeSent("timed out"), idempotent=True).outcome == "retry"
+
+    def test_no_answer_however_odd_makes_send_raise(self) -> None:
+        bodies = (
+            b"",
+            b"<html>",
+            b"[]",
+            b"null",
+            b"\xff",
+            b"[" * 100_000,
+            b'{"ok":1}',
+            b"{}",
+            b"x" * 10_000,
+        )
+        for status in (200, 204, 301, 400, 401, 403, 404, 409, 413, 429, 500, 502, 503, 504):
+            for body in bodies:
+                verdict = self.verdict(HttpResponse(status, body=body))
+                assert verdict.outcome in OUTCOMES
+                assert len(verdict.error) <= 500
+
+    # -- secrets ------------------------------------------------------------------------------
+
+    def test_no_secret_shows(self) -> None:
+        platform = self.platform()
+        assert platform.secrets, "name your secrets, so that they can be kept out of logs"
+        secret = max(platform.secrets, key=len)
+        shown = [repr(platform), str(platform)]
+        shown.append(repr(platform.render(OUTGOING["a text"], self.places()[0])))
+        leaking = f"cannot connect to https://example.org/bot{secret}/x"
+        ends: list[HttpResponse | Exception] = [NotSent(leaking), MaybeSent(leaking)]
+        shown += [repr(self.verdict(end)) for end in (*ends, *self.answers().values())]
+        for header in self.proofs:
+            for how in FORGERIES:
+                forged = forge(how, self.genuine(), header)
+                if forged is not None:
+                    with pytest.raises(Forged) as caught:
+                        platform.verify(forged)
+                    shown.append(repr(caught.value))
+        for text in shown:
+            assert not [s for s in platform.secrets if s in text], text.replace(secret, "***")
+
+
+def long_texts() -> list[str]:
+    """Texts that no message holds: paragraphs, one endless word, clusters, another script."""
+    family = "👨‍👩‍👧‍👦"
+    return [
+        "\n\n".join(f"Paragraph {n}. " + "It goes on, and on. " * 20 for n in range(60)),
+        "\n".join(f"line {n}" for n in range(3_000)),
+        "x" * 20_001,
+        family * 2_000,
+        "🇱🇻" * 4_000,
+        "e\u0301" * 9_000,
+        "汉字也要完整。" * 2_000,
+        "word " * 5_000,
+    ]
+
+
+def mutations(body: bytes) -> Iterator[tuple[str, bytes]]:
+    """(what was done, the body after it): cut, flipped, and with every part replaced."""
+    chance = Random(len(body))
+    for at in {0, 1, len(body) // 2, len(body) - 1}:
+        yield f"the first {at} bytes only", body[:at]
+    for _ in range(40):
+        at = chance.randrange(len(body))
+        flipped = bytes((body[at] ^ (1 << chance.randrange(8)),))
+        yield f"a bit flipped at {at}", body[:at] + flipped + body[at + 1 :]
+    yield "a byte order mark", b"\xef\xbb\xbf" + body
+    yield "UTF-16", body.decode("utf-8", "replace").encode("utf-16")
+    yield "itself twice", body + body
+    yield "an endless list after it", body + b"[" * 100_000
+    try:
+        tree = json.loads(body)
+    except ValueError:
+        return
+    marker = '"~here~"'
+    for path in _paths(tree):
+        text = json.dumps(_replaced(tree, path, "~here~"))
+        for hostile in HOSTILE:
+            yield f"{path} = {hostile[:20]}", text.replace(marker, hostile).encode()
+
+
+Path = tuple[str | int, ...]
+
+
+def _paths(tree: object, at: Path = ()) -> Iterator[Path]:
+    yield at
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _paths(value, (*at, key))
+    elif isinstance(tree, list):
+        for n, value in enumerate(tree):
+            yield from _paths(value, (*at, n))
+
+
+def _replaced(tree: object, path: Path, value: object) -> object:
+    if not path:
+        return value
+    head, *rest = path
+    if isinstance(tree, dict):
+        return {k: _replaced(v, tuple(rest), value) if k == head else v for k, v in tree.items()}
+    assert isinstance(tree, list)
+    return [_replaced(v, tuple(rest), value) if n == head else v for n, v in enumerate(tree)]
