@@ -168,9 +168,9 @@ class Runtime:
             peeked = await self.turns.peek(key)
             if peeked is not None and peeked[0].status in (FAILED, HELD):
                 row = peeked[0]
-        if row is None and not isinstance(event, Signal):
+        if row is None:
             outcome = await self.handle(event)
-            if not outcome.taken:
+            if not outcome.taken:  # nobody wants it any more
                 await self.store.commit(Commit(at_ms=self.clock.now_ms(), update_id=event.id))
 
     async def stop(self, deadline_s: float = 10.0) -> int:
@@ -305,7 +305,7 @@ class Runtime:
             return IGNORED
         outcome = await self.turns.deliver(key, event, may_reply=may_reply)
         if outcome.taken and key.endswith(OVERLAY):
-            await self._show_question(key)
+            await self._show_question(key, event)
         return outcome
 
     async def _command(self, trigger: Trigger, start: Start, may_reply: bool) -> Outcome:
@@ -335,18 +335,21 @@ class Runtime:
         below = await self.turns.peek(start.key)
         if below is None or below[0].status in (FAILED, HELD):
             return await self._begin(start, may_reply)
-        if await self.store.get("inbox", start.event.id) is not None:
-            return await self.turns.repeated(start.key, start.event.id)
         top = msgspec.structs.replace(start, key=start.key + OVERLAY)
+        if await self.store.get("inbox", start.event.id) is not None:
+            outcome = await self.turns.repeated(top.key, start.event.id)
+            await self._show_question(top.key, start.event)
+            return outcome
         await self._interrupt(top.key, start.event, "replaced")
         outcome = await self._begin(top, False)
-        await self._show_question(top.key)
+        await self._show_question(top.key, start.event)
         return outcome
 
-    async def _show_question(self, overlay: str) -> None:
-        """After a dialog on top is over, the one below asks its question again."""
+    async def _show_question(self, overlay: str, event: AnyEvent) -> None:
+        """After a dialog on top is over, the one below asks its question again: once for the
+        event that ended it, however often that is repeated."""
         if await self.turns.peek(overlay) is None:
-            await self.turns.ask_again(overlay.removesuffix(OVERLAY))
+            await self.turns.ask_again(overlay.removesuffix(OVERLAY), f"{event.id}~again")
 
     async def _begin(self, start: Start, may_reply: bool) -> Outcome:
         standing = await self.turns.peek(start.key)
@@ -369,12 +372,12 @@ class Runtime:
 
     async def signal(self, key: str, name: str, value: Any, *, id: str = "") -> bool:  # noqa: A002
         """See `App.signal`."""
-        peeked = await self.turns.peek(key)
-        if peeked is None:
-            return False
         unique = id or f"{self.clock.now_ms()}-{_unique()}"
+        update_id = f"signal:{key}:{name}:{unique}"
+        if await self.turns.peek(key) is None:
+            return await self.store.get("inbox", update_id) is not None
         event = Signal(
-            id=f"signal:{key}:{name}:{unique}",
+            id=update_id,
             place=_place(key),
             key=key,
             name=name,

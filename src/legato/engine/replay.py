@@ -151,6 +151,7 @@ class Driver:
     __slots__ = (
         "__weakref__",
         "_ready",
+        "begun",
         "context",
         "current",
         "done",
@@ -175,6 +176,7 @@ class Driver:
         self.skip = 0  # how many of the next ones are already committed
         self.replaying = False
         self.evicting = False
+        self.begun = False  # root and current are there from `start` on
         self.context = Context()
         self._ready: deque[tuple[Branch, Any, BaseException | None]] = deque()
 
@@ -182,6 +184,7 @@ class Driver:
 
     def start(self, coro: Coroutine[Any, Any, Any], now_ms: int, skip: int = 0) -> None:
         """Begins. `skip`: that many things said were committed before and go nowhere."""
+        self.begun = True
         self.root = self.current = Branch(coro)
         self.now_ms = now_ms
         self.skip = skip
@@ -395,7 +398,7 @@ class Driver:
     def evict(self) -> None:
         """Lets the coroutine leave memory: unwinds it with every chat.* refusing work. The
         conversation is not touched; this driver is of no use afterwards."""
-        if self.done is not None and not isinstance(self.done, Went):
+        if self.done is not None or not self.begun:
             return
         self.evicting = self.replaying = True
         before = guard.enter(self)

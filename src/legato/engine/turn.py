@@ -120,6 +120,10 @@ class Turn:
         self._event = event
         self._update_id = event.id if event is not None else ""
 
+    def consume(self, update_id: str) -> None:
+        """The next commit consumes this id, for which there is no event."""
+        self._update_id = update_id
+
     def replaces(self, row: Conversation) -> None:
         """The conversation begins anew over `row`, whose journal goes."""
         self._new_birth = True

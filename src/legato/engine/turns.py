@@ -38,6 +38,8 @@ from legato.model.values import to_stored
 
 log = logging.getLogger("legato.turn")
 
+EPOCH_BITS = 20
+"""Low bits of an epoch: a hash of the update that began it."""
 MOST_CONFLICTS = 10
 MOST_TIMERS = 100
 MOST_MAIL = 1000
@@ -150,7 +152,7 @@ class Turns:
             if live.conversation.status != WAITING or live.driver.done is not None:
                 self._keep(live)
                 return await self.deliver(live.conversation.key, event)
-        if isinstance(event, Gone) and event.epoch != live.conversation.epoch:
+        if isinstance(event, Gone) and not _same_life(event.epoch, live.conversation.epoch):
             self._keep(live)
             return IGNORED
         turn = Turn(self._services, live, event=event, may_reply=may_reply)
@@ -196,12 +198,14 @@ class Turns:
         self._keep(live)
         return TAKEN
 
-    async def ask_again(self, key: str) -> None:
-        """Shows the pending question again, after something else was said in between."""
+    async def ask_again(self, key: str, update_id: str) -> None:
+        """Shows the pending question again, after something else was said in between; once for
+        each `update_id`."""
         try:
             live = await self._take(key)
             if isinstance(live, Live):
                 turn = Turn(self._services, live)
+                turn.consume(update_id)
                 if turn.ask_again():
                     await self._settle(turn)
                 else:
@@ -238,7 +242,7 @@ class Turns:
     async def _repeated(self, key: str, reply: bytes) -> Outcome:
         """A repeated update: its Turn is seen to its end, and its answer given again."""
         loaded = await self._services.store.load(key)
-        if loaded is not None and loaded.conversation.status == RUNNING:
+        if loaded is not None and _unfinished(loaded.conversation):
             await self.wake(key)
         return Outcome(True, duplicate=True, reply=reply or None)
 
@@ -417,13 +421,27 @@ class Turns:
         return len(self._cache)
 
 
+def _unfinished(row: Conversation) -> bool:
+    """Whether the Turn that left this row may have died before its end: in the middle, or before
+    it looked for signals that had come early."""
+    if row.status == WAITING:
+        return any(wait.signal for wait in journal.decode_state(row.state).waits)
+    return row.status == RUNNING
+
+
+def _same_life(one: int, other: int) -> bool:
+    """Whether two epochs are of one conversation: `goto` adds 1, a new conversation begins at
+    another time."""
+    return one >> EPOCH_BITS == other >> EPOCH_BITS
+
+
 def _epoch(now_ms: int, update_id: str) -> int:
     """A number that no other conversation of this key has: the time, then a hash (FNV-1a) of the
     update that starts it. The same in every attempt at the same update."""
     value = 0xCBF29CE484222325
     for byte in update_id.encode("utf-8", "surrogatepass"):
         value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return (now_ms << 20) | (value & 0xFFFFF)
+    return (now_ms << EPOCH_BITS) | (value & ((1 << EPOCH_BITS) - 1))
 
 
 __all__ = ["IGNORED", "TAKEN", "Outcome", "Turns"]

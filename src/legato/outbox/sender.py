@@ -316,7 +316,7 @@ class Sender:
         kept: list[OutboxItem | Asked] = []
         for entry in lane.queue:
             if isinstance(entry, OutboxItem):
-                if entry.key == item.key:
+                if (entry.key, entry.epoch) == (item.key, item.epoch):
                     dead.append(self._buried(entry, fate))
                 else:
                     kept.append(entry)
