@@ -76,5 +76,5 @@ news: setup ## Show the news that the next release will print
 
 clean: ## Remove everything that was built
 	@rm -rf .venv .venv-* build dist docs/_build htmlcov .coverage .coverage.* \
-		.mypy_cache .ruff_cache .pytest_cache .hypothesis
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
