@@ -1,0 +1,251 @@
+"""What is set from outside: flags, then the environment, then legato.toml.
+
+A cloud function reads its settings at a cold start: what only files need (TOML's parser, pathlib)
+is imported where there is such a file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from legato.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE = "legato.toml"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything that can be set.
+
+    Attributes:
+        store: Address of the store, "" = the shell's default.
+        listen: Where the web server listens: (host, port); port 0 takes a free one.
+        public_url: If set, platforms are put in webhook mode at "{public_url}/{platform}".
+        webhook_reply: Whether the first call of a Turn may ride in the webhook's answer.
+        cache: Live conversations kept in memory; 0 replays every Turn.
+        telegram_token: "" = there is no Telegram bot.
+        telegram_api: Base address of the Bot API, "" = the official one.
+        telegram_secret: What webhook requests must carry, "" = made and kept in the store.
+    """
+
+    store: str = ""
+    listen: tuple[str, int] = ("127.0.0.1", 8080)
+    public_url: str = ""
+    webhook_reply: bool = True
+    cache: int = 2000
+    telegram_token: str = ""
+    telegram_api: str = ""
+    telegram_secret: str = ""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Values that must never show in a log or an error."""
+        values = (getattr(self, v.field) for v in VARIABLES.values() if v.secret)
+        return tuple(value for value in values if value)
+
+
+class Variable(Struct, frozen=True):
+    """One variable of the environment.
+
+    Attributes:
+        field: Of Settings. In legato.toml `store` is `store`, and a platform's `telegram_token` is
+            `token` in the table [telegram].
+        read: Makes the field's value of a text, or raises ValueError with the cure.
+        secret: Its value is never shown; it may also come from the file that `<NAME>_FILE` names.
+    """
+
+    field: str
+    read: Callable[[str], object]
+    secret: bool = False
+
+
+# -- reading one value -----------------------------------------------------------------------------
+
+
+def _text(text: str) -> str:
+    if text != text.strip() or not text.isprintable():
+        raise ValueError("it has white space around it or characters that cannot be printed in it")
+    return text
+
+
+def _switch(text: str) -> bool:
+    lower = text.lower()
+    if lower in ("on", "true", "yes", "1"):
+        return True
+    if lower in ("off", "false", "no", "0"):
+        return False
+    raise ValueError("write on or off")
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise ValueError("write a whole number, 0 or more")
+    return int(text)
+
+
+def _listen(text: str) -> tuple[str, int]:
+    host, sep, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not sep or not host or ("[" in host or "/" in host or " " in host):
+        raise ValueError("write host:port, as in 127.0.0.1:8080 or [::1]:8080")
+    if not (port.isascii() and port.isdecimal() and int(port) <= 65535):
+        raise ValueError("the port is a number from 0 to 65535")
+    return host, int(port)
+
+
+def _address(text: str) -> str:
+    scheme, sep, rest = text.partition("://")
+    host = rest.partition("/")[0]
+    if scheme not in ("https", "http") or not sep or not host or set(text) & set(" ?#@"):
+        raise ValueError("write an address, as in https://bot.example.org")
+    return text.rstrip("/")
+
+
+VARIABLES: dict[str, Variable] = {
+    "LEGATO_STORE": Variable("store", _text),
+    "LEGATO_LISTEN": Variable("listen", _listen),
+    "LEGATO_PUBLIC_URL": Variable("public_url", _address),
+    "LEGATO_WEBHOOK_REPLY": Variable("webhook_reply", _switch),
+    "LEGATO_CACHE": Variable("cache", _count),
+    "TELEGRAM_TOKEN": Variable("telegram_token", _text, secret=True),
+    "TELEGRAM_API": Variable("telegram_api", _address),
+    "TELEGRAM_SECRET": Variable("telegram_secret", _text, secret=True),
+}
+"""Every variable by its name. A platform adds its own here and to Settings."""
+
+
+# -- reading all of them ---------------------------------------------------------------------------
+
+
+def load_settings(
+    flags: Mapping[str, str | None] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    folders: Iterable[str | os.PathLike[str]] = (),
+) -> Settings:
+    """The settings: each by the first of flag, environment and legato.toml that has it.
+
+    Args:
+        flags: Texts by the name of the field; None = not given.
+        environ: The environment; the process's own by default. An empty variable is as none.
+        folders: Where legato.toml is looked for; the first one found is read.
+
+    Raises:
+        ConfigError: A value cannot be used; the message names variable, value and cure.
+    """
+    environ = os.environ if environ is None else environ
+    given = {field: text for field, text in (flags or {}).items() if text is not None}
+    file = _toml(folders)
+    found: dict[str, Any] = {}
+    for name, variable in VARIABLES.items():
+        field = variable.field
+        if field in given:
+            source, text = f"--{field.replace('_', '-')}", given[field]
+        else:
+            source, text = _from_environment(name, variable, environ)
+            if not text:
+                source, text = file.get(field, ("", ""))
+        if text:
+            found[field] = _read(variable, source, text)
+    return Settings(**found)
+
+
+def _read(variable: Variable, source: str, text: str) -> object:
+    try:
+        return variable.read(text)
+    except ValueError as error:
+        shown = "" if variable.secret else f"={text!r:.80}"
+        raise ConfigError(f"{source}{shown}: {error}") from None
+
+
+def _from_environment(name: str, variable: Variable, environ: Mapping[str, str]) -> tuple[str, str]:
+    text = environ.get(name, "")
+    path = environ.get(f"{name}_FILE", "") if variable.secret else ""
+    if not path:
+        return name, text
+    if text:
+        raise ConfigError(f"{name} and {name}_FILE are both set: keep one of them")
+    from pathlib import Path
+
+    return f"{name}_FILE", _content(f"{name}_FILE", Path(path))
+
+
+def _content(source: str, path: Path) -> str:
+    """What a secret's file holds, without the line's end."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigError(f"{source}={str(path)!r}: cannot be read ({why})") from error
+    if not text:
+        raise ConfigError(f"{source}={str(path)!r}: the file is empty")
+    return text
+
+
+# -- legato.toml -----------------------------------------------------------------------------------
+
+
+def _toml(folders: Iterable[str | os.PathLike[str]]) -> dict[str, tuple[str, str]]:
+    """{field: (where it stands, text)} of the first legato.toml in `folders`."""
+    for folder in folders:
+        if os.path.isfile(f"{os.fspath(folder)}/{FILE}"):  # noqa: PTH113 # pathlib costs 8 ms
+            from pathlib import Path
+
+            return _read_toml(Path(folder) / FILE)
+    return {}
+
+
+def _read_toml(path: Path) -> dict[str, tuple[str, str]]:
+    import tomllib
+
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    found: dict[str, tuple[str, str]] = {}
+    by_field = {variable.field: variable for variable in VARIABLES.values()}
+    for key, value in _flat(tree):
+        source = f"{path}: {key}"
+        field = key.replace(".", "_")
+        bare = field.removesuffix("_file")
+        if field in by_field:
+            found[field] = source, _written(source, value)
+        elif bare in by_field and by_field[bare].secret:
+            beside = path.parent / _written(source, value)
+            found[bare] = source, _content(source, beside)
+        else:
+            raise ConfigError(f"{source} is no setting{_similar(field, by_field)}")
+    return found
+
+
+def _flat(tree: dict[str, Any]) -> Iterable[tuple[str, object]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", below) for inner, below in value.items())
+        else:
+            yield key, value
+
+
+def _written(source: str, value: object) -> str:
+    """A value of TOML as the text that the environment would hold."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, str | int):
+        return str(value)
+    raise ConfigError(f"{source}: write a text in quotes, a whole number, true or false")
+
+
+def _similar(field: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(field, list(known), 1)
+    return f": did you mean {close[0]}?" if close else ""
+
+
+__all__ = ["VARIABLES", "Settings", "Variable", "load_settings"]
