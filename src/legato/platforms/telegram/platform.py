@@ -153,15 +153,17 @@ class Telegram(Platform):
 
     async def _exchange(self, call: Call, place: Address, http: HttpClient) -> Verdict:
         try:
-            response = await http.send(self._request(call))
+            request = self._request(call)
+        except (TypeError, ValueError, RecursionError) as error:
+            return Verdict("refused", error=self._redacted(f"{call.method} is no JSON: {error}"))
+        try:
+            response = await http.send(request)
         except NotSent as error:
             return Verdict("retry", error=self._redacted(f"not sent: {error}"))
         except MaybeSent as error:
             return unsure(call, self._redacted(f"maybe sent: {error}"))
         except OSError as error:  # of reading a file that is to be uploaded
             return Verdict("refused", error=self._redacted(f"cannot read the file: {error}"))
-        except (TypeError, ValueError, RecursionError) as error:
-            return Verdict("refused", error=self._redacted(f"{call.method} is no JSON: {error}"))
         return interpret(call, place, response)
 
     def _request(self, call: Call, timeout_s: float = TIMEOUT_S) -> HttpRequest:

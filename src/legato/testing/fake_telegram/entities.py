@@ -106,8 +106,8 @@ def _html(text: str) -> tuple[str, list[Entity]]:
         sign = text[at]
         if sign == "&":
             end = text.find(";", at, at + 12)
-            shown = unescape(text[at : end + 1]) if end > 0 else sign
-            if len(shown) != 1:
+            shown = unescape(text[at : end + 1])
+            if end < 0 or len(shown) != 1:
                 shown, end = sign, at
             out.append(shown)
             size += length(shown)
