@@ -165,13 +165,15 @@ class Database:
             self.unlock()
 
     def _migrate(self, connection: Connection) -> None:
+        # EXTRA: a rollback journal is used once, to turn the log on. FULL would let its deletion be undone
+        # by a power cut, and the journal, back again, would undo everything that came after.
+        connection.execute("PRAGMA synchronous = EXTRA")
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise StoreUnavailable(
                 f"{self.path}: this file system cannot hold SQLite's write-ahead log (is it a network "
                 f"share?). Put the store on a local disk."
             )
-        connection.execute("PRAGMA synchronous = FULL")
         for number in range(self._version(connection), len(MIGRATIONS)):
             connection.execute("BEGIN IMMEDIATE")
             try:
