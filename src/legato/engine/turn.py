@@ -258,12 +258,17 @@ class Turn:
         return [p for p in self.live.driver.pending.values() if isinstance(p.op, Effect)]
 
     async def _perform(self) -> None:
-        """Runs the pending effects side by side; journals the first that ends."""
+        """Runs the pending effects side by side; journals the first that ends.
+
+        Whatever led here is committed first: so a repeated update or an overtaken process is found
+        out before it has an effect, and what was said before is delivered before.
+        """
         effects = self._effects()
         fresh = [p for p in effects if p.path not in self._tasks]
         intent = next((p.path for p in fresh if isinstance(p.op, Step) and p.op.at_most_once), "")
         interrupted = self.live.state.intent
-        if self.live.driver.outputs or self._retries or (intent and intent != interrupted):
+        unwritten = self.live.driver.outputs or self._retries or self._records or self._update_id
+        if fresh and (unwritten or (intent and intent != interrupted)):
             await self._commit(RUNNING, intent=intent, said=self.live.driver.said)
         await self._services.relay.delivered(self.live.birth.place.lane, self._last_id)
         for pending in fresh:
@@ -273,10 +278,15 @@ class Turn:
         path = next(p.path for p in effects if self._tasks[p.path].done())
         record = self._tasks.pop(path).result()
         self._records.append(record)
-        await self._commit(RUNNING)
+        await self._commit(RUNNING, intent=self._intent_of(path))
         self.live.driver.feed(record)
         for gone in [p for p in self._tasks if p not in self.live.driver.pending]:
             self._tasks.pop(gone).cancel()
+
+    def _intent_of(self, ended: str) -> str:
+        """The `at_most_once` step that still runs beside the one that ended, "" if none."""
+        intent = self.live.state.intent
+        return "" if intent == ended else intent
 
     async def _effect(self, pending: Pending, interrupted: bool) -> Record:
         op, row = pending.op, self.live.conversation

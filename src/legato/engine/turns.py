@@ -133,12 +133,12 @@ class Turns:
     async def deliver(self, key: str, event: AnyEvent, *, may_reply: bool = False) -> Outcome:
         """Offers an event to the conversation under `key`; IGNORED if it is not for it."""
         for _ in range(MOST_CONFLICTS):
-            live = await self._take(key)
-            if live is None:
-                return IGNORED
-            if isinstance(live, Loaded):
-                return await self._at_rest(live, event)
             try:
+                live = await self._take(key)
+                if live is None:
+                    return IGNORED
+                if isinstance(live, Loaded):
+                    return await self._at_rest(live, event)
                 return await self._deliver(live, event, may_reply)
             except Mismatch as error:
                 return await self._changed(key, error, event)
