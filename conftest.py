@@ -66,9 +66,11 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     reporter.pytest_runtest_teardown(item)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a coroutine test in a loop of its own, and fail it for a task that it leaves behind."""
+    """Run a coroutine test in a loop of its own, and fail it for a task that it leaves behind.
+
+    One that takes `bot` is run by Legato's own plugin, which comes first.
+    """
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = pyfuncitem._fixtureinfo.argnames
