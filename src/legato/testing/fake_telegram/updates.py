@@ -44,6 +44,7 @@ class Updates:
         repeats: The answers to so many requests per update get lost, so that it is posted again.
         repeat_polls: So many coming getUpdates repeat what is confirmed already.
         deliveries: (update id, status or 0 if there was no answer) of each webhook request.
+        answer_within_s: Real seconds that a webhook request may take.
         second: How long a second takes here, in seconds.
     """
 
@@ -55,6 +56,7 @@ class Updates:
         self.repeats = 0
         self.repeat_polls = 0
         self.deliveries: list[tuple[int, int]] = []
+        self.answer_within_s = 60.0
         self.second = second
         self._world = world
         self._carry_out = carry_out
@@ -76,10 +78,15 @@ class Updates:
         self._next += 1
         body = msgspec.json.encode({"update_id": self._next, kind: payload})
         self.pending[self._next] = Update(self._next, lane, body)
-        if self._poller is not None and not self._poller.done():
+        if self._poller is not None and self.polling:
             self._poller.set_result(None)
         self._start(lane)
         return self._next
+
+    @property
+    def polling(self) -> bool:
+        """Whether a getUpdates waits for updates."""
+        return self._poller is not None and not self._poller.done()
 
     def allow(self, params: Params) -> None:
         """Takes over allowed_updates where a call has it."""
@@ -93,7 +100,7 @@ class Updates:
         """The result of getUpdates."""
         self.refuse_poll_with_webhook()
         self.allow(params)
-        if self._poller is not None and not self._poller.done():
+        if self._poller is not None and self.polling:
             self._poller.set_exception(
                 ApiError(
                     409,
@@ -129,6 +136,7 @@ class Updates:
 
     async def _await_updates(self, timeout: int) -> list[Update]:
         poller = self._poller = asyncio.get_running_loop().create_future()
+        self._world.changed()
         try:
             async with asyncio.timeout(timeout * self.second):
                 await poller
@@ -158,7 +166,7 @@ class Updates:
         secret = str(params.get("secret_token", ""))
         if not all(c.isascii() and (c.isalnum() or c in "_-") for c in secret) or len(secret) > 256:
             raise ApiError(400, "Bad Request: secret token contains unallowed characters")
-        if self._poller is not None and not self._poller.done():
+        if self._poller is not None and self.polling:
             self._poller.set_exception(ApiError(409, "Conflict: terminated by setWebhook request"))
         connections = _int(params, "max_connections", 40)
         self.webhook = Webhook(url, secret, connections)
@@ -235,7 +243,7 @@ class Updates:
     ) -> float | None:
         """One request. If `lost`, its answer does not reach Telegram."""
         try:
-            async with asyncio.timeout(60 * self.second):
+            async with asyncio.timeout(self.answer_within_s):
                 status, answer, body = await self._poster.post(webhook.url, headers, update.body)
         except (OSError, TimeoutError) as error:
             self._failed(f"Connection failed: {type(error).__name__}")
