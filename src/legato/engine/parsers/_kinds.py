@@ -17,6 +17,7 @@ from legato.engine.parsers._parser import (
     CallParser,
     ChoiceParser,
     EventParser,
+    FormParser,
     Parser,
     TextParser,
 )
@@ -56,9 +57,9 @@ def parser_for(kind: Any, *, min: Any = None, max: Any = None) -> Parser:
 
 def _unbounded(kind: Any) -> Parser:
     if kind is bool:
-        return TextParser("bool", texts.boolean, (("Yes", "yes"), ("No", "no")))
+        return FormParser("bool", texts.boolean, (("Yes", "yes"), ("No", "no")))
     if kind is texts.Email:
-        return TextParser("Email", texts.email)
+        return FormParser("Email", texts.email)
     if kind is None or kind is MessageReceived:
         return EventParser("message")
     if isinstance(kind, type):
@@ -156,7 +157,7 @@ def _checked(kind: type, bounds: tuple[Any, Any]) -> tuple[Any, Any]:
 def _list(kind: Any, bounds: tuple[Any, Any]) -> Parser:
     (item,) = get_args(kind) or (str,)
     inner = parser_for(item)
-    if isinstance(inner, (AttachmentParser, EventParser)) or get_origin(item) is list:
+    if not isinstance(inner, TextParser) or inner.name.startswith("list["):
         raise Misuse(f"ask(..., {_shown(kind)}): an item of a list must be a single text")
 
     def read(text: str) -> list[Any]:
@@ -210,7 +211,7 @@ def _regex(kind: re.Pattern[Any]) -> Parser:
             raise ValueError("That answer does not have the right form. Please try again.")
         return match.groups() if kind.groups else match[0]
 
-    return TextParser("regex", read)
+    return FormParser("regex", read)
 
 
 _ATTACHMENTS: dict[Any, str] = {

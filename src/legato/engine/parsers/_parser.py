@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from decimal import InvalidOperation
 from typing import Any
@@ -13,7 +14,7 @@ from legato.model.events import Attachment, ButtonPressed, MessageReceived
 Answer = MessageReceived | ButtonPressed
 
 
-class Parser:
+class Parser(ABC):
     """Reads the answers to one question.
 
     Attributes:
@@ -27,29 +28,37 @@ class Parser:
         self.name = name
         self.choices = choices
 
+    @abstractmethod
     def read(self, event: Answer) -> Any:
         """The value that `event` answers with. Pure.
 
         Raises:
             ValueError: It is no good answer; the text says what would be, for the person to read.
         """
-        text = event.data if isinstance(event, ButtonPressed) else event.text
-        text = texts.stripped(text)
+
+
+class TextParser(Parser):
+    """Reads texts. A pressed button counts as what it carries."""
+
+    __slots__ = ()
+
+    def read(self, event: Answer) -> Any:
+        text = texts.stripped(event.data if isinstance(event, ButtonPressed) else event.text)
         if not text:
             raise ValueError("Please answer with a text.")
         return self.read_text(text)
 
+    @abstractmethod
     def read_text(self, text: str) -> Any:
         """The value of a text that is stripped and not empty.
 
         Raises:
             ValueError: As `read`.
         """
-        raise ValueError("Please answer otherwise.")
 
 
-class TextParser(Parser):
-    """Reads what a function makes of the text."""
+class FormParser(TextParser):
+    """Reads texts of one form."""
 
     __slots__ = ("_of_text",)
 
@@ -63,7 +72,7 @@ class TextParser(Parser):
         return self._of_text(text)
 
 
-class BoundedParser(TextParser):
+class BoundedParser(FormParser):
     """Reads what lies between two bounds (or has a size between them)."""
 
     __slots__ = ("_max", "_min", "_must", "_size", "_unit")
@@ -99,7 +108,7 @@ class BoundedParser(TextParser):
         raise ValueError(f"{self._must} {wanted}{self._unit}.")
 
 
-class ChoiceParser(Parser):
+class ChoiceParser(TextParser):
     """Reads one of several answers: by its payload, its label in any case, or its number."""
 
     __slots__ = ("_values",)
@@ -179,7 +188,7 @@ class EventParser(Parser):
         return event
 
 
-class CallParser(Parser):
+class CallParser(TextParser):
     """Reads what a function of the bot makes of the text."""
 
     __slots__ = ("_function",)
