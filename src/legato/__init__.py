@@ -1,13 +1,13 @@
 """Legato: durable straight-line chat dialogs.
 
-    from legato import App, Chat
+from legato import App, Chat
 
-    app = App("hello")
+app = App("hello")
 
-    @app.command("start")
-    async def start(chat: Chat) -> None:
-        name = await chat.ask("What is your name?")
-        await chat.say(f"Hello {name}!")
+@app.command("start")
+async def start(chat: Chat) -> None:
+    name = await chat.ask("What is your name?")
+    await chat.say(f"Hello {name}!")
 """
 
 from legato.app.app import App as App

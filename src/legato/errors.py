@@ -1,40 +1,40 @@
 """Every error Legato raises, in one tree. This file imports only the standard library.
 
-    LegatoError                    all but the control-flow ones below
-    ├── DialogError                a dialog may see these at its own line
-    │   ├── Timeout                the person (or the signal) did not come in time
-    │   ├── TooManyAttempts        `attempts=` answers in a row did not parse
-    │   ├── UserGone               the user blocked the bot, or the chat is gone
-    │   ├── StepError              a step or platform call failed with an unregistered exception
-    │   ├── StepInterrupted        an `at_most_once` step may or may not have run before a crash
-    │   └── Unsupported            this platform cannot, and no fallback was given
-    ├── DeveloperError             the bot's code is wrong; the message names line and cure
-    │   ├── ForeignAwait           a dialog awaited something that is not Legato's
-    │   ├── NotStorable            a value cannot be kept in the journal
-    │   ├── Nondeterminism         strict mode: the dialog asked the clock, chance or a file
-    │   └── Misuse                 a call in the wrong place (chat.* in a step, unknown dialog ...)
-    ├── Mismatch                   the code no longer follows the recorded journal
-    ├── ConfigError                settings, files or tokens; printed as one line, exit code 2
-    │   ├── AppNotFound            no App at the path given
-    │   ├── MissingExtra           an optional package is not installed; names its pip line
-    │   └── BadToken               the platform refused our token
-    ├── StoreError                 the store could not do it; nothing committed was lost
-    │   ├── StoreUnavailable       locked, unreachable: try again
-    │   ├── StoreFull              no space left
-    │   ├── StoreCorrupt           the file is damaged or is no store
-    │   ├── StoreBusy              another process holds this store
-    │   └── StoreNewer             written by a newer Legato
-    └── IngressError               an incoming request is refused
-        ├── Forged                 signature or secret is wrong: 401
-        ├── Malformed              authentic but unreadable: stored as dead, acknowledged
-        └── Unavailable            nothing durable was made of it: 503, the platform repeats it
+LegatoError                    all but the control-flow ones below
+├── DialogError                a dialog may see these at its own line
+│   ├── Timeout                the person (or the signal) did not come in time
+│   ├── TooManyAttempts        `attempts=` answers in a row did not parse
+│   ├── UserGone               the user blocked the bot, or the chat is gone
+│   ├── StepError              a step or platform call failed with an unregistered exception
+│   ├── StepInterrupted        an `at_most_once` step may or may not have run before a crash
+│   └── Unsupported            this platform cannot, and no fallback was given
+├── DeveloperError             the bot's code is wrong; the message names line and cure
+│   ├── ForeignAwait           a dialog awaited something that is not Legato's
+│   ├── NotStorable            a value cannot be kept in the journal
+│   ├── Nondeterminism         strict mode: the dialog asked the clock, chance or a file
+│   └── Misuse                 a call in the wrong place (chat.* in a step, unknown dialog ...)
+├── Mismatch                   the code no longer follows the recorded journal
+├── ConfigError                settings, files or tokens; printed as one line, exit code 2
+│   ├── AppNotFound            no App at the path given
+│   ├── MissingExtra           an optional package is not installed; names its pip line
+│   └── BadToken               the platform refused our token
+├── StoreError                 the store could not do it; nothing committed was lost
+│   ├── StoreUnavailable       locked, unreachable: try again
+│   ├── StoreFull              no space left
+│   ├── StoreCorrupt           the file is damaged or is no store
+│   ├── StoreBusy              another process holds this store
+│   └── StoreNewer             written by a newer Legato
+└── IngressError               an incoming request is refused
+    ├── Forged                 signature or secret is wrong: 401
+    ├── Malformed              authentic but unreadable: stored as dead, acknowledged
+    └── Unavailable            nothing durable was made of it: 503, the platform repeats it
 
-    BaseException                  control flow: `except Exception` never swallows these
-    └── ControlFlow
-        ├── Cancelled              /cancel, an operator or a newer dialog ended this one
-        ├── Evict                  the coroutine leaves memory; the conversation goes on
-        ├── Left                   `goto` left this epoch; unwinds the old function
-        └── ScopeTimeout           travels from a wait to its `async with chat.timeout(...)`
+BaseException                  control flow: `except Exception` never swallows these
+└── ControlFlow
+    ├── Cancelled              /cancel, an operator or a newer dialog ended this one
+    ├── Evict                  the coroutine leaves memory; the conversation goes on
+    ├── Left                   `goto` left this epoch; unwinds the old function
+    └── ScopeTimeout           travels from a wait to its `async with chat.timeout(...)`
 """
 
 from __future__ import annotations

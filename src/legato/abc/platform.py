@@ -1,5 +1,6 @@
 """A platform adapter: pure translation both ways, plus `listen` where the platform needs a
-connection of ours."""
+connection of ours.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +77,8 @@ class Limits(Struct, frozen=True):
 
 class Capabilities(Struct, frozen=True):
     """What a platform can show. The chat handle falls back (buttons -> numbered text) or raises
-    Unsupported by these."""
+    Unsupported by these.
+    """
 
     buttons: bool = True
     edit: bool = True
@@ -151,7 +153,8 @@ class Platform(ABC):
     @abstractmethod
     async def send(self, call: Call, place: Address, http: HttpClient) -> Verdict:
         """Performs one call. Never raises for what the platform or the network does: that is the
-        Verdict. Never retries by itself."""
+        Verdict. Never retries by itself.
+        """
 
     def webhook_reply(self, call: Call, place: Address) -> bytes | None:
         """The call as body of the answer to a webhook request (JSON), None if it cannot ride."""
@@ -166,7 +169,8 @@ class Platform(ABC):
     async def load(self, store: Store) -> None:
         """Takes what an earlier `setup` kept in the store (a webhook secret it made, the bot's own
         name): for a process that verifies and parses but never runs `setup`, as a cloud function.
-        No network. Idempotent. Default: nothing was kept."""
+        No network. Idempotent. Default: nothing was kept.
+        """
 
     async def setup(self, http: HttpClient, store: Store, public_url: str) -> None:
         """Called once before updates flow: checks the token; with a `public_url` switches to
@@ -180,7 +184,8 @@ class Platform(ABC):
     async def listen(self, sink: Sink, http: HttpClient, store: Store) -> None:
         """Holds a connection (or polls) and hands every raw update to `sink`, one after another
         per conversation, moving on only when it returned. Reconnects with jittered backoff.
-        Runs until cancelled. Default: returns at once (webhooks only)."""
+        Runs until cancelled. Default: returns at once (webhooks only).
+        """
 
     def file_request(self, file: Photo | File, answer: Verdict | None) -> HttpRequest | Call:
         """How to download a received file: first called with None; if that gives a Call, its
@@ -192,8 +197,6 @@ class Platform(ABC):
         from legato.errors import Unsupported
 
         raise Unsupported(f"files of {self.name} cannot be downloaded")
-
-
 
 
 __all__ = [

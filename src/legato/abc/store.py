@@ -69,19 +69,22 @@ class Store(ABC):
         self, *, states: Sequence[str], after: int = 0, limit: int = 1000, key: str = ""
     ) -> list[OutboxItem]:
         """Items in one of `states` with id > `after` (and of conversation `key`, if given),
-        by id, at most `limit`."""
+        by id, at most `limit`.
+        """
 
     @abstractmethod
     async def mail(self, *, key: str = "", after: str = "", limit: int = 1000) -> list[Mail]:
         """Events waiting in the mailbox (of `key`, else of all), in the order they were
-        deposited, at most `limit`; `after` is the id of the last one seen."""
+        deposited, at most `limit`; `after` is the id of the last one seen.
+        """
 
     @abstractmethod
     async def find(
         self, *, status: str = "", dialog: str = "", after: str = "", limit: int = 1000
     ) -> list[Conversation]:
         """Conversations by key order, filtered by status and dialog where given, after key
-        `after`, at most `limit`."""
+        `after`, at most `limit`.
+        """
 
     @abstractmethod
     async def get(self, space: str, name: str) -> bytes | None:

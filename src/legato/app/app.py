@@ -47,7 +47,7 @@ class Router:
     def command(
         self,
         *names: str,
-        help: str = "",  # noqa: A002
+        help: str = "",
         anywhere: bool = False,
         cancels: bool = False,
         **options: Any,
@@ -71,12 +71,14 @@ class Router:
 
     def message(self, pattern: str = "", **options: Any) -> Callable[[F], F]:
         """Starts the dialog on a message whose text matches a regular expression (its named
-        groups become arguments); without one, on any message that nobody else took."""
+        groups become arguments); without one, on any message that nobody else took.
+        """
         return self._entry(options, pattern=pattern)
 
     def button(self, template: str, **options: Any) -> Callable[[F], F]:
         """Starts the dialog when a button with this data is pressed outside of any waiting
-        dialog; `{name}` parts of the template become arguments."""
+        dialog; `{name}` parts of the template become arguments.
+        """
         return self._entry(options, pattern=button_pattern(template), events=("button",))
 
     def on(self, *kinds: type[Event], **options: Any) -> Callable[[F], F]:
@@ -118,7 +120,7 @@ class App(Router):
         scope: str = "user_in_chat",
         idle: timedelta | float | None = None,
         apology: str = APOLOGY,
-        help: bool = True,  # noqa: A002
+        help: bool = True,
     ) -> None:
         super().__init__()
         self.name = name
@@ -141,7 +143,8 @@ class App(Router):
 
     def provide(self, kind: type[Any], factory: Callable[[], Any]) -> None:
         """Parameters annotated with `kind` get what `factory()` makes: call this before the
-        dialogs that need it. The value is made anew for every replay, so it must be no result."""
+        dialogs that need it. The value is made anew for every replay, so it must be no result.
+        """
         self._factories[kind] = factory
 
     def _add(self, fn: Any, options: dict[str, Any], trigger: dict[str, Any]) -> None:
@@ -209,7 +212,7 @@ class App(Router):
 
     async def signal(
         self, conversation: str, name: str, value: Any = None, *, id: str = ""
-    ) -> bool:  # noqa: A002
+    ) -> bool:
         """Lets `chat.wait_for(name)` in `conversation` (its `chat.id`) go on with `value`.
 
         A signal that comes too early waits for the dialog. Returns False if there is no such

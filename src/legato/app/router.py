@@ -50,7 +50,7 @@ class Router:
         """Events of one lane are worked on one after another: it covers every key they share."""
         key: str = getattr(event, "key", "")
         if key:
-            platform, bot, chat, user, thread = key.rstrip(OVERLAY).split("!")[0].split(":")
+            platform, bot, chat, user, _thread = key.rstrip(OVERLAY).split("!")[0].split(":")
             if self._lane == "chat":
                 return f"{platform}:{bot}:{chat}::"
             return f"{platform}:{bot}::{user}:" if self._lane == "user" else key

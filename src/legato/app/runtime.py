@@ -23,8 +23,8 @@ from legato.app.router import OVERLAY, Router, Start
 from legato.app.triggers import Trigger
 from legato.engine import journal
 from legato.engine.services import Services
-from legato.engine.turn import Conflict
 from legato.engine.turns import IGNORED, TAKEN, Outcome, Turns
+from legato.engine.writer import Conflict
 from legato.errors import Malformed, StoreError, Unavailable
 from legato.model.events import Address, AnyEvent, Gone, Interrupt, Signal
 from legato.model.records import FAILED, HELD, RUNNING, Commit, Conversation, Mail, OutboxItem
@@ -175,7 +175,8 @@ class Runtime:
 
     async def stop(self, deadline_s: float = 10.0) -> int:
         """Drains: finishes Turns under way, delivers what it can; returns how many items are left
-        in the store. Idempotent."""
+        in the store. Idempotent.
+        """
         self._draining = True
         for loop in self._loops:
             loop.cancel()
@@ -347,7 +348,8 @@ class Runtime:
 
     async def _show_question(self, overlay: str, event: AnyEvent) -> None:
         """After a dialog on top is over, the one below asks its question again: once for the
-        event that ended it, however often that is repeated."""
+        event that ended it, however often that is repeated.
+        """
         if await self.turns.peek(overlay) is None:
             await self.turns.ask_again(overlay.removesuffix(OVERLAY), f"{event.id}~again")
 
@@ -370,7 +372,7 @@ class Runtime:
 
     # -- from outside ---------------------------------------------------------------------------------
 
-    async def signal(self, key: str, name: str, value: Any, *, id: str = "") -> bool:  # noqa: A002
+    async def signal(self, key: str, name: str, value: Any, *, id: str = "") -> bool:
         """See `App.signal`."""
         unique = id or f"{self.clock.now_ms()}-{_unique()}"
         update_id = f"signal:{key}:{name}:{unique}"
@@ -416,7 +418,8 @@ class Runtime:
 
     async def _dead_letter(self, platform: Platform, body: bytes, error: Malformed) -> None:
         """Authentic but unreadable: kept for the operator and acknowledged, or the platform
-        would send it again for a day."""
+        would send it again for a day.
+        """
         self.stats["malformed"] += 1
         log.error("%s sent an unreadable update (kept as dead): %s", platform.name, error)
         name = f"{platform.name}:{platform.bot}:{self.clock.now_ms()}-{_unique()}"

@@ -117,7 +117,8 @@ class Triggers:
 
     def match(self, event: AnyEvent) -> tuple[Trigger, dict[str, Any]] | None:
         """The first trigger (commands aside) that the event sets off; a bare `@app.message()`
-        only takes what no pattern took."""
+        only takes what no pattern took.
+        """
         fallback: tuple[Trigger, dict[str, Any]] | None = None
         for trigger in self.all:
             if trigger.commands:

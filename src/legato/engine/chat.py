@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn, Self, TypeVar, overload
+from datetime import UTC, datetime
+from typing import Any, NoReturn, Self, TypeVar, Unpack, overload
 
 from legato.engine import guard, outgoing
+from legato.engine.asking import AskOptions, question
 from legato.engine.commands import (
-    Ask,
     Fork,
     Goto,
-    PlatformCall,
     Receive,
     Sleep,
     Step,
@@ -20,69 +19,15 @@ from legato.engine.commands import (
     event_tag_of,
     perform,
 )
+from legato.engine.handles import Handle, PlatformApi, Seconds, TimeoutScope, reference, seconds
 from legato.engine.outgoing import Buttons, Source
-from legato.engine.parsers import parser_for
 from legato.engine.replay import Driver
-from legato.errors import Evict, Misuse, ScopeTimeout, Timeout, Unsupported
+from legato.errors import Evict, Misuse, Timeout, Unsupported
 from legato.model.events import Event, File, MessageReceived, Photo, User
-from legato.model.messages import Delete, Edit, Message, Outgoing, Pin, React, Send, Typing
+from legato.model.messages import Message, Outgoing, Send, Typing
 from legato.model.records import Birth
 
 T = TypeVar("T")
-Seconds = float | timedelta
-"""A duration: seconds, or a timedelta."""
-
-
-class Handle:
-    """A message of ours, to be changed later. Works whether or not it is delivered yet."""
-
-    __slots__ = ("__weakref__", "_chat", "ref")
-
-    def __init__(self, chat: Chat) -> None:
-        self._chat = chat
-        self.ref = ""
-
-    async def edit(
-        self, text: str, *, buttons: Buttons | None = None, format: str = ""
-    ) -> None:  # noqa: A002
-        """Replaces text and buttons (no `buttons`: they go away)."""
-        message = Message(text=text, format=format, buttons=outgoing.rows(buttons))
-        self._chat._emit(Edit(self.ref, message), need="edit")
-
-    async def delete(self) -> None:
-        """Deletes the message."""
-        self._chat._emit(Delete(self.ref), need="delete")
-
-    async def react(self, emoji: str) -> None:
-        """Puts our reaction on it ("" takes it away)."""
-        self._chat._emit(React(self.ref, emoji), need="react")
-
-    async def pin(self, pinned: bool = True) -> None:
-        """Pins or unpins it."""
-        self._chat._emit(Pin(self.ref, pinned), need="pin")
-
-
-class TimeoutScope:
-    """`async with chat.timeout(60):` one deadline over several questions."""
-
-    __slots__ = ("_chat", "deadline_ms", "seconds")
-
-    def __init__(self, chat: Chat, seconds: float) -> None:
-        self._chat = chat
-        self.seconds = seconds
-        self.deadline_ms = 0
-
-    async def __aenter__(self) -> Self:
-        driver = self._chat._driving()
-        self.deadline_ms = driver.now_ms + round(self.seconds * 1000)
-        driver.current.scopes += (self,)
-        return self
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        branch = self._chat._driver.current
-        branch.scopes = tuple(scope for scope in branch.scopes if scope is not self)
-        if isinstance(error, ScopeTimeout) and error.scope is self:
-            raise Timeout(f"nothing within {self.seconds:g} seconds") from None
 
 
 class Chat:
@@ -165,7 +110,8 @@ class Chat:
 
     def _seed(self, what: str) -> str:
         """Grows with every use at one place, and starts afresh at the next operation, so that a
-        new call shifts no later one."""
+        new call shifts no later one.
+        """
         branch = self._driving().current
         branch.draws += 1
         return f"{self.id}|{self._epoch}|{self._driver.position}|{what}|{branch.draws}"
@@ -180,7 +126,7 @@ class Chat:
         photo: Source | Photo | None = None,
         file: Source | File | None = None,
         reply_to: Handle | MessageReceived | str | None = None,
-        format: str = "",  # noqa: A002
+        format: str = "",
         keyboard: str = "inline",
         silent: bool = False,
         preview: bool = True,
@@ -209,7 +155,7 @@ class Chat:
             buttons=outgoing.rows(buttons),
             keyboard=keyboard,
             media=outgoing.media(photo, file),
-            reply_to=_reference(reply_to),
+            reply_to=reference(reply_to),
             mention=self._birth.place.user if self._services.capabilities.public else "",
             silent=silent,
             preview=preview,
@@ -234,34 +180,22 @@ class Chat:
     # -- asking ---------------------------------------------------------------------------------
 
     @overload
-    async def ask(self, prompt: str | Message | None, kind: type[T], **options: Any) -> T: ...
+    async def ask(
+        self, prompt: str | Message | None = None, **options: Unpack[AskOptions]
+    ) -> str: ...
     @overload
     async def ask(
-        self, prompt: str | Message | None, kind: Callable[[str], T], **options: Any
+        self, prompt: str | Message | None, kind: type[T], **options: Unpack[AskOptions]
     ) -> T: ...
     @overload
-    async def ask(self, prompt: str | Message | None = None, **options: Any) -> str: ...
-    @overload
-    async def ask(self, prompt: str | Message | None, kind: Any, **options: Any) -> Any: ...
-
     async def ask(
-        self,
-        prompt: str | Message | None = None,
-        kind: Any = str,
-        *,
-        retry: str | None = None,
-        attempts: int | None = None,
-        timeout: Seconds | None = None,
-        remind_after: Seconds | None = None,
-        remind: str | None = None,
-        min: Any = None,  # noqa: A002
-        max: Any = None,  # noqa: A002
-        buttons: Buttons | None = None,
-        user: User | str | None = None,
-        format: str = "",  # noqa: A002
-        photo: Source | Photo | None = None,
-        key: str = "",
-    ) -> Any:
+        self, prompt: str | Message | None, kind: Callable[[str], T], **options: Unpack[AskOptions]
+    ) -> T: ...
+    @overload
+    async def ask(
+        self, prompt: str | Message | None, kind: Any, **options: Unpack[AskOptions]
+    ) -> Any: ...
+    async def ask(self, prompt: Any = None, kind: Any = str, **options: Unpack[AskOptions]) -> Any:
         """Asks until the answer parses, and returns it typed.
 
         Args:
@@ -269,54 +203,35 @@ class Chat:
             kind: int, float, str, bool, Decimal, date, an Enum, Literal[...], a list of texts, a
                 compiled regex, Photo, File, Location, Contact, or any function of the text that
                 raises ValueError.
-            retry: Said after an answer that does not parse; by default the parser's own reason.
-            attempts: So many answers at most.
-            timeout: Seconds or timedelta to wait for a good answer.
-            remind_after: Asks again (or says `remind`) after so long, once.
-            min, max: Bounds of numbers and dates, or of a text's length.
-            buttons: Answers to offer; a press counts as its text.
-            user: Only this person's answer counts (in a whole room).
-            format, photo: Of the question, as in `say`.
-            key: Name in the journal, if the type alone is not name enough.
+            options: retry, attempts, timeout, remind_after, remind, min, max, buttons, user,
+                format, photo, key: see AskOptions.
 
         Raises:
             Timeout: No good answer in time (or within the dialog's idle limit).
             TooManyAttempts: `attempts` answers did not parse.
         """
-        parser = parser_for(kind, min=min, max=max)
-        offered = outgoing.offer(parser.choices, buttons, f"{self._epoch}|{self._driver.position}")
-        message = outgoing.prompt(prompt, offered.rows, format, photo)
-        self._driving()
+        driver = self._driving()
+        message, operation = question(prompt, kind, options, f"{self._epoch}|{driver.position}")
         if message is not None:
             self._emit(Send(self._addressed(message)))
-        op = Ask(
-            key or parser.name,
-            parser,
-            message,
-            retry=retry,
-            attempts=attempts,
-            timeout_s=_seconds(timeout),
-            remind_s=_seconds(remind_after),
-            remind=remind,
-            user=user.id if isinstance(user, User) else user or "",
-            buttons=offered.payloads,
-            meanings=offered.meanings,
-        )
-        return await perform(op)
+        return await perform(operation)
 
     async def choose(
-        self, prompt: str, options: Sequence[str] | dict[str, Any], **more: Any
+        self,
+        prompt: str,
+        answers: Sequence[str] | dict[str, Any],
+        **options: Unpack[AskOptions],
     ) -> Any:
-        """Asks for one of `options` (buttons where there are some, numbered text where not).
+        """Asks for one of `answers` (buttons where there are some, numbered text where not).
 
-        Returns the chosen text, or with a dict the value behind it. `more` as in `ask`.
+        Returns the chosen text, or with a dict the value behind it. `options` as in `ask`.
         """
-        chosen = await self.ask(prompt, list(options), **more)
-        return options[chosen] if isinstance(options, dict) else chosen
+        chosen = await self.ask(prompt, list(answers), **options)
+        return answers[chosen] if isinstance(answers, dict) else chosen
 
-    async def confirm(self, prompt: str, **more: Any) -> bool:
-        """Asks yes or no. `more` as in `ask`."""
-        return await self.ask(prompt, bool, **more)
+    async def confirm(self, prompt: str, **options: Unpack[AskOptions]) -> bool:
+        """Asks yes or no. `options` as in `ask`."""
+        return await self.ask(prompt, bool, **options)
 
     def _addressed(self, message: Message) -> Message:
         if not self._services.capabilities.public or message.mention:
@@ -338,11 +253,13 @@ class Chat:
             Timeout: None came in time (or within the dialog's idle limit).
         """
         self._driving()
-        tags = tuple(event_tag_of(kind) for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        tags = tuple(
+            event_tag_of(kind) for kind in (kinds if isinstance(kinds, tuple) else (kinds,))
+        )
         who = user.id if isinstance(user, User) else user or ""
         return await perform(
             Receive(
-                key or ",".join(tags), tags, timeout_s=_seconds(timeout), user=who, pattern=pattern
+                key or ",".join(tags), tags, timeout_s=seconds(timeout), user=who, pattern=pattern
             )
         )
 
@@ -362,11 +279,11 @@ class Chat:
     async def sleep(self, duration: Seconds, *, key: str = "") -> None:
         """Sleeps durably: seconds or days, through restarts."""
         self._driving()
-        await perform(Sleep(_seconds(duration) or 0.0, key))
+        await perform(Sleep(seconds(duration) or 0.0, key))
 
     def timeout(self, duration: Seconds) -> TimeoutScope:
         """`async with chat.timeout(60): ...` raises Timeout when the whole block takes longer."""
-        return TimeoutScope(self, _seconds(duration) or 0.0)
+        return TimeoutScope(self, seconds(duration) or 0.0)
 
     async def run(
         self,
@@ -404,7 +321,7 @@ class Chat:
             kwargs,
             retries=retries,
             at_most_once=at_most_once,
-            timeout_s=_seconds(timeout),
+            timeout_s=seconds(timeout),
         )
         return await perform(step)
 
@@ -414,17 +331,15 @@ class Chat:
         return str(await perform(Step("download", self._services.download, (file, path), {})))
 
     @overload
-    async def wait_for(self, name: str, type: type[T], **options: Any) -> T: ...
-    @overload
-    async def wait_for(self, name: str, type: None = None, **options: Any) -> Any: ...
-
     async def wait_for(
-        self,
-        name: str,
-        type: Any = None,  # noqa: A002
-        *,
-        timeout: Seconds | None = None,
-        key: str = "",
+        self, name: str, type: type[T], *, timeout: Seconds | None = None, key: str = ""
+    ) -> T: ...
+    @overload
+    async def wait_for(
+        self, name: str, type: None = None, *, timeout: Seconds | None = None, key: str = ""
+    ) -> Any: ...
+    async def wait_for(
+        self, name: str, type: Any = None, *, timeout: Seconds | None = None, key: str = ""
     ) -> Any:
         """Waits for `app.signal(chat.id, name, value)`; the value comes typed.
 
@@ -434,11 +349,12 @@ class Chat:
             Timeout: It did not come in time.
         """
         self._driving()
-        return await perform(WaitFor(name, type, key or name, _seconds(timeout)))
+        return await perform(WaitFor(name, type, key or name, seconds(timeout)))
 
     async def goto(self, dialog: Callable[..., Any] | str, **state: Any) -> NoReturn:
         """Ends here and goes on as `dialog(chat, **state)`: a tail call that empties the journal,
-        so that endless loops stay short. Never returns."""
+        so that endless loops stay short. Never returns.
+        """
         self._driving()
         await perform(Goto(dialog, state))
         raise AssertionError("unreachable")
@@ -472,7 +388,7 @@ class Chat:
 
     def _driving(self) -> Driver:
         """The driver, if this dialog is what runs right now."""
-        driver = self._driver
+        driver: Driver = self._driver
         if driver.evicting:
             raise Evict
         if guard.ACTIVE.driver is not driver:
@@ -481,40 +397,3 @@ class Chat:
                 "return the value to the dialog and call chat.* there"
             )
         return driver
-
-
-class PlatformApi:
-    """`chat.telegram`: any method of the platform's own API by its name, journaled."""
-
-    __slots__ = ("_chat", "_name")
-
-    def __init__(self, chat: Chat, name: str) -> None:
-        self._chat = chat
-        self._name = name
-
-    def __getattr__(self, method: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-        chat, platform = self._chat, self._name
-
-        async def call(key: str = "", **params: Any) -> Any:
-            chat._driving()
-            if platform != chat.platform:
-                raise Unsupported(
-                    f"chat.{platform}.{method}: this conversation is on {chat.platform}"
-                )
-            return await perform(PlatformCall(platform, method, params, key))
-
-        return call
-
-
-def _seconds(duration: Seconds | None) -> float | None:
-    if isinstance(duration, timedelta):
-        return duration.total_seconds()
-    return duration
-
-
-def _reference(target: Handle | MessageReceived | str | None) -> str:
-    if isinstance(target, Handle):
-        return target.ref
-    if isinstance(target, MessageReceived):
-        return target.message_id
-    return target or ""

@@ -35,7 +35,8 @@ REJECTED = "rejected"
 
 class Answer(Struct, frozen=True):
     """What an operation says to an event: NOT_MINE; ACCEPTED with a stored value; or REJECTED
-    with the reason (shown to the user unless the dialog gave a `retry` text)."""
+    with the reason (shown to the user unless the dialog gave a `retry` text).
+    """
 
     verdict: str
     value: object = None

@@ -89,9 +89,7 @@ class Dialogs:
             Misuse: It is not registered.
         """
         found = (
-            self._by_name.get(target)
-            if isinstance(target, str)
-            else self._by_function.get(target)
+            self._by_name.get(target) if isinstance(target, str) else self._by_function.get(target)
         )
         if found is None:
             name = target if isinstance(target, str) else getattr(target, "__name__", target)

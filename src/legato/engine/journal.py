@@ -29,7 +29,8 @@ def read(segments: Iterable[bytes]) -> list[Record]:
 
 def answers(records: Iterable[Record]) -> dict[str, Any]:
     """What was answered so far, by the operations' names (`key=`); a name that occurs more than
-    once also stands as "name:path" for each."""
+    once also stands as "name:path" for each.
+    """
     found: dict[str, Any] = {}
     for record in records:
         if record.kind not in ("ask", "step", "call", "signal") or record.error is not None:

@@ -13,7 +13,18 @@ from legato.model.events import File, Photo
 from legato.model.messages import Button, Media, Message
 
 PLATFORMS = frozenset(
-    "telegram twitch line messenger botframework vk slack discord web console".split()
+    [
+        "telegram",
+        "twitch",
+        "line",
+        "messenger",
+        "botframework",
+        "vk",
+        "slack",
+        "discord",
+        "web",
+        "console",
+    ]
 )
 """Names under which `chat.<platform>.<method>` reaches a platform's own API."""
 
@@ -80,11 +91,10 @@ def _button(item: Any) -> Button:
     raise Misuse(f"a button is a text, a Button or a (text, data) pair, not {item!r:.60}")
 
 
-def offer(
-    choices: Sequence[tuple[str, str]], buttons: Buttons | None, place: str
-) -> Offered:
+def offer(choices: Sequence[tuple[str, str]], buttons: Buttons | None, place: str) -> Offered:
     """Answers to a question as buttons whose payloads belong to this question only, so that a
-    press on an old message never answers a new question."""
+    press on an old message never answers a new question.
+    """
     shown = rows(buttons) if buttons else rows([Button(text, data) for text, data in choices])
     if not shown:
         return NOTHING
@@ -117,7 +127,7 @@ def _token(place: str) -> str:
 def prompt(
     text: str | Message | None,
     shown: tuple[tuple[Button, ...], ...],
-    format: str,  # noqa: A002
+    format: str,
     photo: Any,
 ) -> Message | None:
     """The question as a Message; None if nothing is to be said."""

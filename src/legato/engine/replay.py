@@ -20,9 +20,18 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
-from msgspec import Struct
-
 from legato.engine import guard
+from legato.engine.branches import (
+    Branch,
+    Forked,
+    Pending,
+    Raised,
+    Returned,
+    Said,
+    Went,
+    where,
+    with_times,
+)
 from legato.engine.commands import Effect, Fork, Goto, Op
 from legato.errors import (
     Cancelled,
@@ -47,102 +56,6 @@ ZOMBIES: list[Any] = []
 INTERRUPT = "!"
 SCOPE_ERROR = "~scope"
 """Name under which a ScopeTimeout is journaled: its only argument is the scope's index."""
-
-
-class Returned(Struct, frozen=True):
-    """The dialog returned."""
-
-    value: Any
-
-
-class Raised(Struct, frozen=True):
-    """The dialog raised."""
-
-    error: BaseException
-
-
-class Went(Struct, frozen=True):
-    """The dialog went to another one."""
-
-    dialog: Callable[..., Any] | str
-    state: dict[str, Any]
-
-
-class Said:
-    """One thing that goes out. `handle` is a weak reference, or None: if nobody holds the handle
-    at the commit, nobody can ever ask for the message's id."""
-
-    __slots__ = ("handle", "out", "ref")
-
-    def __init__(self, ref: str, out: Outgoing, handle: Callable[[], Any] | None) -> None:
-        self.ref = ref
-        self.out = out
-        self.handle = handle
-
-    @property
-    def wanted(self) -> bool:
-        return self.handle is not None and self.handle() is not None
-
-
-class Branch:
-    """One strand of the dialog: the main one, or a branch of a fork."""
-
-    __slots__ = (
-        "blocked",
-        "coro",
-        "counter",
-        "draws",
-        "fork",
-        "index",
-        "parent",
-        "prefix",
-        "said",
-        "scopes",
-    )
-
-    def __init__(
-        self,
-        coro: Coroutine[Any, Any, Any],
-        prefix: str = "",
-        parent: Forked | None = None,
-        index: int = 0,
-        scopes: tuple[Any, ...] = (),
-    ) -> None:
-        self.coro = coro
-        self.prefix = prefix
-        self.parent = parent
-        self.index = index
-        self.scopes = scopes  # chat.timeout() scopes open here, outermost first
-        self.counter = 0
-        self.said = 0  # messages since this branch's last operation
-        self.draws = 0  # chat.random and chat.uuid() since then
-        self.blocked = ""  # path of the operation it waits for, "" while it runs or is over
-        self.fork: Forked | None = None  # set while it waits for its own branches
-
-
-class Forked:
-    """A fork in progress. Invariant: `left` branches are not over yet."""
-
-    __slots__ = ("branches", "left", "mode", "owner", "results")
-
-    def __init__(self, owner: Branch, mode: str) -> None:
-        self.owner = owner
-        self.mode = mode
-        self.branches: list[Branch] = []
-        self.results: list[Any] = []
-        self.left = 0
-
-
-class Pending:
-    """An operation that a branch waits for."""
-
-    __slots__ = ("branch", "op", "path", "wait")
-
-    def __init__(self, branch: Branch, op: Op, path: str, wait: Wait) -> None:
-        self.branch = branch
-        self.op = op
-        self.path = path
-        self.wait = wait
 
 
 class Driver:
@@ -312,7 +225,7 @@ class Driver:
             if not deadline or opened.deadline_ms < deadline:
                 deadline, scope = opened.deadline_ms, index
         remind = getattr(op, "remind_s", None)
-        return _with_times(
+        return with_times(
             wait, deadline, scope, 0 if remind is None else self.now_ms + round(remind * 1000)
         )
 
@@ -321,7 +234,9 @@ class Driver:
     def _fork(self, branch: Branch, op: Fork, path: str) -> BaseException | None:
         for coro in op.branches:
             if not hasattr(coro, "cr_frame"):
-                return Misuse(f"chat.{op.name}() takes coroutines such as chat.ask(...), not {coro!r:.60}")
+                return Misuse(
+                    f"chat.{op.name}() takes coroutines such as chat.ask(...), not {coro!r:.60}"
+                )
         fork = branch.fork = Forked(branch, op.name)
         fork.left = len(op.branches)
         fork.results = [None] * fork.left
@@ -391,13 +306,14 @@ class Driver:
         for _ in range(MOST_THROWS):
             try:
                 self.context.run(coro.throw, error)
-            except BaseException:  # noqa: BLE001  # over, by whatever way: its value is not wanted
+            except BaseException:  # over, by whatever way: its value is not wanted
                 return
         ZOMBIES.append(coro)
 
     def evict(self) -> None:
         """Lets the coroutine leave memory: unwinds it with every chat.* refusing work. The
-        conversation is not touched; this driver is of no use afterwards."""
+        conversation is not touched; this driver is of no use afterwards.
+        """
         if self.done is not None or not self.begun:
             return
         self.evicting = self.replaying = True
@@ -437,32 +353,12 @@ ALL = sys.maxsize
 """`skip=ALL`: a replay, in which everything said was committed before."""
 
 
-def _with_times(wait: Wait, deadline: int, scope: int, remind: int) -> Wait:
-    if not deadline and not remind:
-        return wait
-    return Wait(
-        wait.path, wait.kind, wait.name, wait.events, wait.user, wait.signal, wait.buttons,
-        wait.pattern, deadline, scope, remind, wait.attempts,
-    )  # fmt: skip
-
-
 def _close_generator(agen: Any) -> None:
     """An async generator left by `break`: close it here and now, not in a task of the loop."""
     try:
         agen.aclose().send(None)
     except (StopIteration, RuntimeError):
         return
-
-
-def where(coro: Any) -> str:
-    """file:line of the innermost frame of the user's code in a suspended coroutine."""
-    place = ""
-    while coro is not None:
-        frame = getattr(coro, "cr_frame", None)
-        if frame is not None and not frame.f_globals.get("__name__", "").startswith("legato."):
-            place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        coro = getattr(coro, "cr_await", None)
-    return place
 
 
 __all__ = ["ALL", "Driver", "Pending", "Raised", "Returned", "Said", "Went", "where"]

@@ -20,7 +20,8 @@ _KEY: ContextVar[str] = ContextVar("legato_idempotency_key", default="")
 
 def idempotency_key() -> str:
     """Inside a step: a key that is the same whenever this very step is tried again, and different
-    for every other one. Pass it to APIs that take one. "" outside of steps."""
+    for every other one. Pass it to APIs that take one. "" outside of steps.
+    """
     return _KEY.get()
 
 

@@ -11,17 +11,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from legato.engine import journal
 from legato.engine.commands import ACCEPTED, NOT_MINE, Ask, Effect, PlatformCall, Sleep, Step
+from legato.engine.replay import (
+    INTERRUPT,
+    SCOPE_ERROR,
+    Pending,
+    Raised,
+    Said,
+    Went,
+)
 from legato.engine.services import Services
-from legato.engine.replay import INTERRUPT, SCOPE_ERROR, Pending, Raised, Returned, Said, Went, where
 from legato.engine.steps import run_step
 from legato.engine.versions import Live
+from legato.engine.writer import Writer
 from legato.errors import (
     Cancelled,
     DeveloperError,
@@ -37,16 +43,10 @@ from legato.errors import (
 from legato.model.events import AnyEvent, Gone, Interrupt
 from legato.model.messages import Message, Raw, Send
 from legato.model.records import (
-    COMMITTED,
-    CONFLICT,
     FAILED,
     RUNNING,
     WAITING,
     Birth,
-    Commit,
-    Conversation,
-    Mail,
-    OutboxItem,
     Record,
     State,
 )
@@ -61,73 +61,26 @@ QUIET = (Timeout, TooManyAttempts, UserGone, Cancelled)
 """Uncaught, these end a dialog in peace."""
 
 
-class Conflict(Exception):
-    """Private: somebody else moved the conversation. Nothing was written; decide again."""
-
-
-class Duplicate(Exception):
-    """Private: the update was consumed before. `reply` is what answered it then."""
-
-    def __init__(self, reply: bytes) -> None:
-        self.reply = reply
-        super().__init__()
-
-
 class Turn:
     """The work on one conversation between two waits.
 
     Attributes:
         live: The conversation; replaced at goto.
-        reply: Body for the webhook request, once the first call of the Turn rides there.
+        writer: Commits its segments.
     """
 
-    __slots__ = (
-        "_aside", "_event", "_expect", "_gotos", "_last_id", "_may_reply", "_new_birth",
-        "_records", "_retries", "_services", "_tasks", "_update_id", "_written", "live", "reply",
-    )  # fmt: skip
+    __slots__ = ("_gotos", "_records", "_retries", "_services", "_tasks", "live", "writer")
 
-    def __init__(
-        self,
-        services: Services,
-        live: Live,
-        *,
-        event: AnyEvent | None = None,
-        may_reply: bool = False,
-        fresh: bool = False,
-        aside: tuple[str, tuple[int, int]] | None = None,
-    ) -> None:
-        row = live.conversation
+    def __init__(self, services: Services, live: Live, writer: Writer) -> None:
         self._services = services
         self.live = live
-        self.reply: bytes | None = None
-        self._event = event
-        self._update_id = event.id if event is not None else ""
-        self._may_reply = may_reply
-        self._records: list[Record] = []
-        self._retries: list[Said] = []
-        self._tasks: dict[str, asyncio.Task[Record]] = {}
-        self._written = 0  # segments committed
-        self._last_id = 0  # of the outbox items committed here
+        self.writer = writer
+        self._records: list[Record] = []  # fed to the driver, not committed yet
+        self._retries: list[Said] = []  # what goes out beside the dialog's own words
+        self._tasks: dict[str, asyncio.Task[Record]] = {}  # effects under way, by path
         self._gotos = 0
-        self._new_birth = fresh
-        self._aside = aside[0] if aside else ""
-        self._expect = aside[1] if aside else (None if fresh else (row.epoch, row.head))
 
     # -- taking events --------------------------------------------------------------------------
-
-    def take(self, event: AnyEvent | None) -> None:
-        """Makes `event` the one that the next commit consumes."""
-        self._event = event
-        self._update_id = event.id if event is not None else ""
-
-    def consume(self, update_id: str) -> None:
-        """The next commit consumes this id, for which there is no event."""
-        self._update_id = update_id
-
-    def replaces(self, row: Conversation) -> None:
-        """The conversation begins anew over `row`, whose journal goes."""
-        self._new_birth = True
-        self._expect = (row.epoch, row.head)
 
     def offer(self, event: AnyEvent) -> bool:
         """Lets the pending operations look at an event, oldest first. False: it is not theirs.
@@ -174,7 +127,9 @@ class Turn:
         """Lets the earliest deadline or reminder that is due happen. False: none is due."""
         due: list[tuple[int, int, Pending]] = []
         for order, pending in enumerate(self.live.driver.pending.values()):
-            times = [t for t in (pending.wait.remind_ms, pending.wait.deadline_ms) if 0 < t <= now_ms]
+            times = [
+                t for t in (pending.wait.remind_ms, pending.wait.deadline_ms) if 0 < t <= now_ms
+            ]
             if times:
                 due.append((min(times), order, pending))
         if not due:
@@ -267,10 +222,12 @@ class Turn:
         fresh = [p for p in effects if p.path not in self._tasks]
         intent = next((p.path for p in fresh if isinstance(p.op, Step) and p.op.at_most_once), "")
         interrupted = self.live.state.intent
-        unwritten = self.live.driver.outputs or self._retries or self._records or self._update_id
+        unwritten = (
+            self.live.driver.outputs or self._retries or self._records or self.writer.update_id
+        )
         if fresh and (unwritten or (intent and intent != interrupted)):
             await self._commit(RUNNING, intent=intent, said=self.live.driver.said)
-        await self._services.relay.delivered(self.live.birth.place.lane, self._last_id)
+        await self._services.relay.delivered(self.live.birth.place.lane, self.writer.last_id)
         for pending in fresh:
             run = self._effect(pending, interrupted == pending.path)
             self._tasks[pending.path] = asyncio.create_task(run)
@@ -330,7 +287,7 @@ class Turn:
         fresh = Live(dialog, row, birth, services, State())
         fresh.driver.outputs, live.driver.outputs = live.driver.outputs, []
         self._records.clear()
-        self._new_birth = True
+        self.writer.begins = True
         self.live = fresh
         await self._commit(RUNNING)
         fresh.start()
@@ -349,22 +306,13 @@ class Turn:
         text = "".join(traceback.format_exception(error))
         error.__traceback__ = None
         log.error("conversation %s failed:\n%s", live.conversation.key, text)
-        # At the start of a conversation the event is in its birth; after a written segment it is
-        # consumed. Else it goes to the mailbox, and the stored waits are still the right ones.
-        consumed = self._expect is None or self._new_birth or self._written > 0
-        mail = () if consumed or self._event is None else (self._mail(self._event),)
+        # Unless the event is in the birth or consumed, it goes to the mailbox, and the stored waits
+        # are still the right ones.
         state = msgspec.structs.replace(live.state, error=text)
         apology = self._services.apology
         said = [Said("", Send(Message(text=apology)), None)] if apology else []
-        await self._write(
-            self._row(FAILED, state, now, wake_ms=0),
-            self._render(said, now),
-            update_id=self._update_id if consumed else "",
-            deposit=mail,
-        )
-
-    def _mail(self, event: AnyEvent) -> Mail:
-        return Mail(event.id, self.live.conversation.key, journal.encode(event))
+        row = self.writer.row(live, FAILED, state, now, wake_ms=0)
+        await self.writer.write(live, row, said, keep_event=not self.writer.consumed)
 
     # -- committing -----------------------------------------------------------------------------
 
@@ -372,7 +320,8 @@ class Turn:
         self, status: str, *, final: bool = False, intent: str = "", said: int = 0
     ) -> None:
         """Ends a segment. `status` "" = the conversation is over; `said` = things said since the
-        last record, so that a Turn resumed from here does not say them again."""
+        last record, so that a Turn resumed from here does not say them again.
+        """
         live, now = self.live, self._services.clock.now_ms()
         driver = live.driver
         outputs, driver.outputs = self._retries + driver.outputs, []
@@ -380,113 +329,14 @@ class Turn:
         row = None
         if status:
             waits = live.waits if status == WAITING else ()
-            state = State(waits, said, intent=intent)
-            row = self._row(status, state, now, wake_ms=_wake(state) if waits else 0)
-            live.state = state
-        items = self._render(outputs, now)
-        reply = b""
-        if final and self._may_reply and not self._written and items:
-            reply, items = self._ride(items)
-        await self._write(
-            row,
-            items,
-            update_id=self._update_id,
-            segment=journal.encode(self._records) if self._records and row else b"",
-            reply=reply,
-        )
+            state = live.state = State(waits, said, intent=intent)
+            row = self.writer.row(live, status, state, now, _wake(state))
+        segment = journal.encode(self._records) if self._records else b""
+        await self.writer.write(live, row, outputs, segment=segment, final=final)
         self._records.clear()
-
-    def _row(self, status: str, state: State, now: int, wake_ms: int) -> Conversation:
-        old = self.live.conversation
-        return Conversation(
-            old.key, old.dialog, old.version, old.epoch, old.head + 1, status, wake_ms,
-            journal.encode(state), now,
-        )  # fmt: skip
-
-    async def _write(
-        self,
-        row: Conversation | None,
-        items: list[OutboxItem],
-        *,
-        update_id: str,
-        segment: bytes = b"",
-        reply: bytes = b"",
-        deposit: tuple[Mail, ...] = (),
-    ) -> None:
-        live, services = self.live, self._services
-        if row is None and self._expect is None:
-            row_key = ""  # began and ended in one segment: there never was a row
-        else:
-            row_key = live.conversation.key
-        commit = Commit(
-            at_ms=services.clock.now_ms(),
-            key=row_key,
-            expect=self._expect,
-            row=row,
-            birth=journal.encode(live.birth) if self._new_birth and row is not None else b"",
-            segment=segment,
-            truncate=self._new_birth and self._expect is not None and not self._aside,
-            aside=self._aside,
-            update_id=update_id,
-            reply=reply,
-            deposit=deposit,
-            outbox=tuple(items),
-        )
-        done = await services.store.commit(commit)
-        if done.result == CONFLICT:
-            raise Conflict
-        if done.result != COMMITTED:
-            raise Duplicate(done.reply)
-        self._written += 1
-        self._update_id = ""
-        self._aside = ""
-        self._new_birth = False
-        if row is not None:
-            live.conversation = row
-            self._expect = (row.epoch, row.head)
-        if reply:
-            self.reply = reply
-            services.relay.hold(live.birth.place.lane)
-        if items:
-            self._last_id = done.ids[-1]
-            services.relay.offer(
-                [msgspec.structs.replace(i, id=n) for i, n in zip(items, done.ids, strict=True)]
-            )
-
-    # -- rendering ------------------------------------------------------------------------------
-
-    def _render(self, said: Sequence[Said], now: int) -> list[OutboxItem]:
-        live = self.live
-        place, row = live.birth.place, live.conversation
-        platform = self._services.platform(place)
-        items: list[OutboxItem] = []
-        for one in said:
-            calls = platform.render(one.out, place)
-            last = len(calls) - 1
-            for index, call in enumerate(calls):
-                ref = one.ref if index == last and one.wanted else ""
-                items.append(
-                    OutboxItem(
-                        0, place.lane, place, row.key, row.epoch, ref, call,
-                        delivery=live.dialog.delivery, created_ms=now,
-                    )
-                )  # fmt: skip
-        return items
-
-    def _ride(self, items: list[OutboxItem]) -> tuple[bytes, list[OutboxItem]]:
-        """Takes the first call out of the outbox if it can answer the webhook request: nobody
-        wants its result, and nothing of the chat is still under way before it."""
-        first = items[0]
-        if first.ref or first.call.target or not self._services.relay.idle(first.lane):
-            return b"", items
-        body = self._services.platform(first.place).webhook_reply(first.call, first.place)
-        return (b"", items) if body is None else (body, items[1:])
 
 
 def _wake(state: State) -> int:
     """The earliest deadline or reminder of a state, 0 if none."""
     times = [t for wait in state.waits for t in (wait.deadline_ms, wait.remind_ms) if t]
     return min(times, default=0)
-
-
-__all__ = ["Conflict", "Duplicate", "Returned", "Turn", "where"]

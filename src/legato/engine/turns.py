@@ -16,8 +16,9 @@ from legato.engine import journal
 from legato.engine.commands import WaitFor, could_match
 from legato.engine.dialog import HOLD, Dialog
 from legato.engine.services import Services
-from legato.engine.turn import Conflict, Duplicate, Turn
+from legato.engine.turn import Turn
 from legato.engine.versions import Live, rebuild, restarted
+from legato.engine.writer import Conflict, Duplicate, Writer
 from legato.errors import DeveloperError, Mismatch
 from legato.model.events import AnyEvent, Gone, Interrupt, Signal
 from legato.model.records import (
@@ -115,15 +116,23 @@ class Turns:
         aside: Conversation | None = None,
     ) -> Outcome:
         """Starts `dialog` under `key`, which must be free (or held by `aside`, which is parked
-        under another key, never destroyed)."""
+        under another key, never destroyed).
+        """
         now = self._services.clock.now_ms()
         epoch = _epoch(now, event.id)
         stored = {name: to_stored(value) for name, value in (args or {}).items()}
         birth = Birth(event, event.place, stored, now)
         row = Conversation(key, dialog.name, dialog.version, epoch, 0, RUNNING, 0, b"", now)
         live = Live(dialog, row, birth, self._services.chat_services(event.place), State())
-        parked = aside and (f"{key}!{aside.epoch}", (aside.epoch, aside.head))
-        turn = Turn(self._services, live, event=event, may_reply=may_reply, fresh=True, aside=parked)
+        writer = Writer(
+            self._services,
+            event,
+            None if aside is None else (aside.epoch, aside.head),
+            begins=True,
+            may_reply=may_reply,
+            aside="" if aside is None else f"{key}!{aside.epoch}",
+        )
+        turn = Turn(self._services, live, writer)
         try:
             live.start()
         except DeveloperError as error:
@@ -155,7 +164,7 @@ class Turns:
         if isinstance(event, Gone) and not _same_life(event.epoch, live.conversation.epoch):
             self._keep(live)
             return IGNORED
-        turn = Turn(self._services, live, event=event, may_reply=may_reply)
+        turn = self._turn(live, event, may_reply=may_reply)
         try:
             taken = turn.offer(event)
         except DeveloperError as error:
@@ -190,7 +199,7 @@ class Turns:
         for _ in range(MOST_TIMERS):
             if live.conversation.status != WAITING or live.driver.done is not None:
                 break
-            turn = Turn(self._services, live)
+            turn = self._turn(live)
             if not turn.fire(self._services.clock.now_ms()):
                 break
             await self._run(turn)
@@ -200,18 +209,24 @@ class Turns:
 
     async def ask_again(self, key: str, update_id: str) -> None:
         """Shows the pending question again, after something else was said in between; once for
-        each `update_id`."""
+        each `update_id`.
+        """
         try:
             live = await self._take(key)
             if isinstance(live, Live):
-                turn = Turn(self._services, live)
-                turn.consume(update_id)
+                turn = self._turn(live)
+                turn.writer.update_id = update_id
                 if turn.ask_again():
                     await self._settle(turn)
                 else:
                     self._keep(live)
         except (Conflict, Mismatch):
             return  # the next event finds out and says what is to be said
+
+    def _turn(self, live: Live, event: AnyEvent | None = None, *, may_reply: bool = False) -> Turn:
+        row = live.conversation
+        writer = Writer(self._services, event, (row.epoch, row.head), may_reply=may_reply)
+        return Turn(self._services, live, writer)
 
     # -- in the middle ------------------------------------------------------------------------------
 
@@ -237,7 +252,7 @@ class Turns:
         except BaseException:
             turn.live.driver.evict()
             raise
-        return Outcome(True, reply=turn.reply)
+        return Outcome(True, reply=turn.writer.reply)
 
     async def _repeated(self, key: str, reply: bytes) -> Outcome:
         """A repeated update: its Turn is seen to its end, and its answer given again."""
@@ -260,17 +275,17 @@ class Turns:
             for mail in await self._services.store.mail(key=key, limit=MOST_MAIL):
                 event = _event.decode(mail.payload)
                 if isinstance(event, Signal):
-                    turn.take(event)
+                    turn.writer.take(event)
                     if turn.offer(event):
                         break
             else:
-                turn.take(None)
+                turn.writer.take(None)
                 return
             await turn.advance()
 
     async def _finish(self, live: Live) -> Live:
         """Resumes a Turn that a crash (or an operator's retry) left in the middle."""
-        turn = Turn(self._services, live)
+        turn = self._turn(live)
         await self._run(turn)
         return turn.live
 
@@ -281,7 +296,7 @@ class Turns:
             if live.driver.done is not None or live.conversation.status != WAITING:
                 break
             event = _event.decode(mail.payload)
-            turn = Turn(self._services, live, event=event)
+            turn = self._turn(live, event)
             if turn.offer(event):
                 await self._run(turn)
                 live = turn.live
@@ -356,8 +371,9 @@ class Turns:
         birth = msgspec.structs.replace(birth, at_ms=now)
         fresh = msgspec.structs.replace(row, version=dialog.version, epoch=row.epoch + 1, head=0)
         live = Live(dialog, fresh, birth, self._services.chat_services(birth.place), State())
-        turn = Turn(self._services, live, event=event)
-        turn.replaces(row)
+        turn = self._turn(live, event)
+        turn.writer.begins = True
+        turn.writer.expect = (row.epoch, row.head)
         try:
             live.start()
         except DeveloperError as error:
@@ -423,7 +439,8 @@ class Turns:
 
 def _unfinished(row: Conversation) -> bool:
     """Whether the Turn that left this row may have died before its end: in the middle, or before
-    it looked for signals that had come early."""
+    it looked for signals that had come early.
+    """
     if row.status == WAITING:
         return any(wait.signal for wait in journal.decode_state(row.state).waits)
     return row.status == RUNNING
@@ -431,13 +448,15 @@ def _unfinished(row: Conversation) -> bool:
 
 def _same_life(one: int, other: int) -> bool:
     """Whether two epochs are of one conversation: `goto` adds 1, a new conversation begins at
-    another time."""
+    another time.
+    """
     return one >> EPOCH_BITS == other >> EPOCH_BITS
 
 
 def _epoch(now_ms: int, update_id: str) -> int:
     """A number that no other conversation of this key has: the time, then a hash (FNV-1a) of the
-    update that starts it. The same in every attempt at the same update."""
+    update that starts it. The same in every attempt at the same update.
+    """
     value = 0xCBF29CE484222325
     for byte in update_id.encode("utf-8", "surrogatepass"):
         value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF

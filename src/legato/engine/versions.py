@@ -1,5 +1,6 @@
 """Bringing a stored conversation back to life under today's code, and saying where it no longer
-fits. Sans-IO; the Turn and `legato check` both use it."""
+fits. Sans-IO; the Turn and `legato check` both use it.
+"""
 
 from __future__ import annotations
 
@@ -140,7 +141,9 @@ def check(loaded: Loaded, dialog: Dialog | None, services: Services) -> Report:
     done = live.driver.done
     live.driver.evict()
     if isinstance(done, Raised) and not journal.decode_state(row.state).error:
-        return Report(row.key, row.dialog, "raises", f"{type(done.error).__name__}: {done.error}", count)
+        return Report(
+            row.key, row.dialog, "raises", f"{type(done.error).__name__}: {done.error}", count
+        )
     return Report(row.key, row.dialog, "same", "", count)
 
 

@@ -23,9 +23,12 @@ class Crash(BaseException):
 
 class CrashingStore(Store):
     """Passes everything on to `inner`; after a commit that wrote a conversation it asks `die`,
-    and raises Crash if told so. With `before` set, the same just before the write."""
+    and raises Crash if told so. With `before` set, the same just before the write.
+    """
 
-    def __init__(self, inner: Store, die: Callable[[Commit], bool], *, before: bool = False) -> None:
+    def __init__(
+        self, inner: Store, die: Callable[[Commit], bool], *, before: bool = False
+    ) -> None:
         self.inner = inner
         self.die = die
         self.before = before

@@ -34,7 +34,7 @@ class Group(Struct, frozen=True):
 class Person:
     """Somebody who talks with the bot: alone, or `in_` a group."""
 
-    def __init__(self, bot: Bot, id: str, name: str, about: dict[str, Any]) -> None:  # noqa: A002
+    def __init__(self, bot: Bot, id: str, name: str, about: dict[str, Any]) -> None:
         self.bot = bot
         self.id = id
         self.name = name

@@ -128,7 +128,9 @@ class Bot:
             unread = self.platform.shown[self._read :]
             assert unread, f"expected {_quote(text)}, but the bot said nothing more"
             message = unread[0].message
-            found = text.search(message.text) if isinstance(text, re.Pattern) else text in message.text
+            found = (
+                text.search(message.text) if isinstance(text, re.Pattern) else text in message.text
+            )
             assert found, f"expected {_quote(text)}, but the bot said {message.text!r}"
             self._read += 1
         return message
@@ -168,7 +170,8 @@ class Bot:
 
     async def advance(self, duration: timedelta | None = None, **parts: float) -> None:
         """Time passes: `seconds=20`, `hours=3`, or a timedelta. Whatever falls due on the way
-        happens at its time."""
+        happens at its time.
+        """
         await self._started()
         left = (duration or timedelta(**parts)).total_seconds()
         target = self.clock.now_ms() + round(left * 1000)

@@ -97,11 +97,7 @@ def _builtin(function: Any) -> tuple[str, str] | None:
     owner = getattr(function, "__self__", None)
     if owner is _GLOBAL_RANDOM or isinstance(owner, random.SystemRandom):
         return f"random.{function.__name__}()", CHANCE
-    if (
-        isinstance(owner, type)
-        and issubclass(owner, datetime.date)
-        and function.__name__ in _NOW
-    ):
+    if isinstance(owner, type) and issubclass(owner, datetime.date) and function.__name__ in _NOW:
         return f"{owner.__name__}.{function.__name__}()", CLOCK
     return None
 

@@ -11,7 +11,9 @@ from legato.testing.script import Bot
 app = App("unused")
 
 
-def shop(second: type = int, *, fixed: bool = False, steps: list[str] | None = None, **options) -> App:
+def shop(
+    second: type = int, *, fixed: bool = False, steps: list[str] | None = None, **options
+) -> App:
     """The same bot in several versions."""
     bot = App("shop")
 
@@ -42,9 +44,7 @@ async def _retry(bot: Bot, person) -> None:
         state=journal.encode(state),
     )  # fmt: skip
     expect = (row.epoch, row.head)
-    await bot._inner.commit(
-        Commit(at_ms=bot.clock.now_ms(), key=row.key, expect=expect, row=again)
-    )
+    await bot._inner.commit(Commit(at_ms=bot.clock.now_ms(), key=row.key, expect=expect, row=again))
     await bot.advance(seconds=0)
 
 

@@ -332,7 +332,7 @@ async def test_receive_gives_the_raw_message(bot):
 @app.command("api")
 async def api(chat: Chat) -> None:
     with pytest.raises(AttributeError):
-        chat.nothing  # noqa: B018
+        chat.nothing
     answer = await chat.telegram.get_me() if chat.platform == "telegram" else {"ok": 1}
     await chat.say(f"{answer}")
 
@@ -356,7 +356,7 @@ async def _foreign(chat: Chat, what: str) -> None:
     elif what == "gather":
         await asyncio.gather(chat.ask("x?"))
     elif what == "task":
-        asyncio.create_task(chat.ask("x?"))  # noqa: RUF006
+        asyncio.create_task(chat.ask("x?"))
     elif what == "group":
         async with asyncio.TaskGroup():
             pass
@@ -387,7 +387,7 @@ def _forbidden(what: str) -> object:
     if what == "time":
         return time.time()
     if what == "now":
-        return datetime.datetime.now()  # noqa: DTZ005
+        return datetime.datetime.now()
     if what == "random":
         return random.random()
     if what == "randint":

@@ -1,0 +1,129 @@
+"""What the driver keeps about a dialog: its branches, forks, pending operations, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from msgspec import Struct
+
+from legato.engine.commands import Op
+from legato.model.messages import Outgoing
+from legato.model.records import Wait
+
+
+class Returned(Struct, frozen=True):
+    """The dialog returned."""
+
+    value: Any
+
+
+class Raised(Struct, frozen=True):
+    """The dialog raised."""
+
+    error: BaseException
+
+
+class Went(Struct, frozen=True):
+    """The dialog went to another one."""
+
+    dialog: Callable[..., Any] | str
+    state: dict[str, Any]
+
+
+class Said:
+    """One thing that goes out. `handle` is a weak reference, or None: if nobody holds the handle
+    at the commit, nobody can ever ask for the message's id.
+    """
+
+    __slots__ = ("handle", "out", "ref")
+
+    def __init__(self, ref: str, out: Outgoing, handle: Callable[[], Any] | None) -> None:
+        self.ref = ref
+        self.out = out
+        self.handle = handle
+
+    @property
+    def wanted(self) -> bool:
+        return self.handle is not None and self.handle() is not None
+
+
+class Branch:
+    """One strand of the dialog: the main one, or a branch of a fork."""
+
+    __slots__ = (
+        "blocked",
+        "coro",
+        "counter",
+        "draws",
+        "fork",
+        "index",
+        "parent",
+        "prefix",
+        "said",
+        "scopes",
+    )
+
+    def __init__(
+        self,
+        coro: Coroutine[Any, Any, Any],
+        prefix: str = "",
+        parent: Forked | None = None,
+        index: int = 0,
+        scopes: tuple[Any, ...] = (),
+    ) -> None:
+        self.coro = coro
+        self.prefix = prefix
+        self.parent = parent
+        self.index = index
+        self.scopes = scopes  # chat.timeout() scopes open here, outermost first
+        self.counter = 0
+        self.said = 0  # messages since this branch's last operation
+        self.draws = 0  # chat.random and chat.uuid() since then
+        self.blocked = ""  # path of the operation it waits for, "" while it runs or is over
+        self.fork: Forked | None = None  # set while it waits for its own branches
+
+
+class Forked:
+    """A fork in progress. Invariant: `left` branches are not over yet."""
+
+    __slots__ = ("branches", "left", "mode", "owner", "results")
+
+    def __init__(self, owner: Branch, mode: str) -> None:
+        self.owner = owner
+        self.mode = mode
+        self.branches: list[Branch] = []
+        self.results: list[Any] = []
+        self.left = 0
+
+
+class Pending:
+    """An operation that a branch waits for."""
+
+    __slots__ = ("branch", "op", "path", "wait")
+
+    def __init__(self, branch: Branch, op: Op, path: str, wait: Wait) -> None:
+        self.branch = branch
+        self.op = op
+        self.path = path
+        self.wait = wait
+
+
+def with_times(wait: Wait, deadline: int, scope: int, remind: int) -> Wait:
+    if not deadline and not remind:
+        return wait
+    return Wait(
+        wait.path, wait.kind, wait.name, wait.events, wait.user, wait.signal, wait.buttons,
+        wait.pattern, deadline, scope, remind, wait.attempts,
+    )  # fmt: skip
+
+
+def where(coro: Any) -> str:
+    """file:line of the innermost frame of the user's code in a suspended coroutine."""
+    place = ""
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None)
+        if frame is not None and not frame.f_globals.get("__name__", "").startswith("legato."):
+            place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        coro = getattr(coro, "cr_await", None)
+    return place

@@ -1,0 +1,203 @@
+"""Writing a Turn's segments: the fence, the update's id, the rendering of what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from legato.engine import journal
+from legato.engine.branches import Said
+from legato.engine.services import Services
+from legato.engine.versions import Live
+from legato.model.events import AnyEvent
+from legato.model.records import (
+    COMMITTED,
+    CONFLICT,
+    Commit,
+    Conversation,
+    Mail,
+    OutboxItem,
+    State,
+)
+
+
+class Conflict(Exception):
+    """Private: somebody else moved the conversation. Nothing was written; decide again."""
+
+
+class Duplicate(Exception):
+    """Private: the update was consumed before. `reply` is what answered it then."""
+
+    def __init__(self, reply: bytes) -> None:
+        self.reply = reply
+        super().__init__()
+
+
+class Writer:
+    """Commits the segments of one Turn, each behind the fence that the one before left.
+
+    Attributes:
+        event: The event this Turn consumes, if any.
+        update_id: Its id until a segment has consumed it, then "".
+        written: Segments committed.
+        last_id: Id of the last outbox item committed.
+        reply: Body for the webhook request, once the first call of the Turn rides there.
+        begins: Whether the next segment begins an epoch (its birth is written with it).
+        expect: The fence: (epoch, head) of the stored row, None if there is none.
+        aside: Key under which the row that stands in the way is parked first, "" for none.
+    """
+
+    __slots__ = (
+        "_may_reply",
+        "_services",
+        "aside",
+        "begins",
+        "event",
+        "expect",
+        "last_id",
+        "reply",
+        "update_id",
+        "written",
+    )
+
+    def __init__(
+        self,
+        services: Services,
+        event: AnyEvent | None,
+        expect: tuple[int, int] | None,
+        *,
+        begins: bool = False,
+        may_reply: bool = False,
+        aside: str = "",
+    ) -> None:
+        self._services = services
+        self._may_reply = may_reply
+        self.event = event
+        self.update_id = event.id if event is not None else ""
+        self.written = 0
+        self.last_id = 0
+        self.reply: bytes | None = None
+        self.begins = begins
+        self.expect = expect
+        self.aside = aside
+
+    def take(self, event: AnyEvent | None) -> None:
+        """Makes `event` the one that the next segment consumes."""
+        self.event = event
+        self.update_id = event.id if event is not None else ""
+
+    @property
+    def consumed(self) -> bool:
+        """Whether the event is safe without the mailbox: in the birth, or with a segment."""
+        return self.event is None or self.expect is None or self.begins or self.written > 0
+
+    def row(self, live: Live, status: str, state: State, now_ms: int, wake_ms: int) -> Conversation:
+        """The conversation's row after the next segment."""
+        old = live.conversation
+        return Conversation(
+            old.key, old.dialog, old.version, old.epoch, old.head + 1, status, wake_ms,
+            journal.encode(state), now_ms,
+        )  # fmt: skip
+
+    async def write(
+        self,
+        live: Live,
+        row: Conversation | None,
+        said: Sequence[Said],
+        *,
+        segment: bytes = b"",
+        final: bool = False,
+        keep_event: bool = False,
+    ) -> None:
+        """Commits one segment and hands what was said to the relay.
+
+        Args:
+            live: The conversation.
+            row: Its new row, None = it is over.
+            said: What goes out.
+            segment: Encoded records.
+            final: The last segment of the Turn: its first call may answer the webhook request.
+            keep_event: Put the event into the mailbox instead of consuming it.
+
+        Raises:
+            Conflict, Duplicate: Nothing was written.
+        """
+        services, now = self._services, self._services.clock.now_ms()
+        items = self._render(live, said, now)
+        reply = b""
+        if final and self._may_reply and not self.written and items:
+            reply, items = self._ride(items)
+        begun_and_over = row is None and self.expect is None
+        mail: tuple[Mail, ...] = ()
+        if keep_event and self.event is not None:
+            mail = (Mail(self.event.id, live.conversation.key, journal.encode(self.event)),)
+        done = await services.store.commit(
+            Commit(
+                at_ms=now,
+                key="" if begun_and_over else live.conversation.key,
+                expect=self.expect,
+                row=row,
+                birth=journal.encode(live.birth) if self.begins and row is not None else b"",
+                segment=segment if row is not None else b"",
+                truncate=self.begins and self.expect is not None and not self.aside,
+                aside=self.aside,
+                update_id="" if keep_event else self.update_id,
+                reply=reply,
+                deposit=mail,
+                outbox=tuple(items),
+            )
+        )
+        if done.result == CONFLICT:
+            raise Conflict
+        if done.result != COMMITTED:
+            raise Duplicate(done.reply)
+        self._written(live, row)
+        if reply:
+            self.reply = reply
+            services.relay.hold(live.birth.place.lane)
+        if items:
+            self.last_id = done.ids[-1]
+            services.relay.offer(
+                [msgspec.structs.replace(i, id=n) for i, n in zip(items, done.ids, strict=True)]
+            )
+
+    def _written(self, live: Live, row: Conversation | None) -> None:
+        self.written += 1
+        self.update_id = ""
+        self.aside = ""
+        self.begins = False
+        if row is not None:
+            live.conversation = row
+            self.expect = (row.epoch, row.head)
+
+    def _render(self, live: Live, said: Sequence[Said], now_ms: int) -> list[OutboxItem]:
+        """Everything said as calls of the platform; the last call of each stands for its handle."""
+        if not said:
+            return []
+        place, row = live.birth.place, live.conversation
+        platform = self._services.platform(place)
+        lane, delivery = place.lane, live.dialog.delivery
+        items: list[OutboxItem] = []
+        for one in said:
+            calls = platform.render(one.out, place)
+            last = len(calls) - 1
+            for index, call in enumerate(calls):
+                ref = one.ref if index == last and one.wanted else ""
+                items.append(
+                    OutboxItem(
+                        0, lane, place, row.key, row.epoch, ref, call,
+                        delivery=delivery, created_ms=now_ms,
+                    )
+                )  # fmt: skip
+        return items
+
+    def _ride(self, items: list[OutboxItem]) -> tuple[bytes, list[OutboxItem]]:
+        """Takes the first call out of the outbox if it can answer the webhook request: nobody
+        wants its result, and nothing of the chat is still under way before it.
+        """
+        first = items[0]
+        if first.ref or first.call.target or not self._services.relay.idle(first.lane):
+            return b"", items
+        body = self._services.platform(first.place).webhook_reply(first.call, first.place)
+        return (b"", items) if body is None else (body, items[1:])
