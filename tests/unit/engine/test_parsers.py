@@ -180,7 +180,8 @@ BAD: list[tuple[Any, list[str]]] = [
             "abc",
         ],
     ),
-    (float, ["9" * 100_000]),
+    (float, ["9" * 100_000, "1." + "0" * 99]),
+    (Decimal, ["1." + "0" * 99]),
     (Decimal, ["nan", "sNaN", "Infinity", "1e5", "1e999999999", "1..2"]),
     (str, [" ", "\n\t", "\u200b", "\ufeff \u200e"]),
     (bool, ["maybe", "yesno", "11", "3", "-", "да нет"]),
@@ -220,7 +221,7 @@ BAD: list[tuple[Any, list[str]]] = [
             "9:9",
         ],
     ),
-    (timedelta, ["9" * 15, "9" * 100]),
+    (timedelta, ["9" * 15, "9" * 100, "about 1h", "1h and 2m", "1h - 2m"]),
     (Size, ["3", "0", "medium", "1.5", "-1"]),
     (["10", "20"], ["1", "2", "3"]),
     (["a", "A", "b"], ["4", "c"]),
@@ -244,7 +245,17 @@ BAD: list[tuple[Any, list[str]]] = [
             "a@b.1",
         ],
     ),
-    (Email, ["a@b@c.de", "x" * 65 + "@b.de", "a@" + "b" * 64 + ".de", "<a@b.de>", "a@b.de\nc"]),
+    (
+        Email,
+        [
+            "a@b@c.de",
+            "x" * 65 + "@b.de",
+            "a@" + "b" * 64 + ".de",
+            "<a@b.de>",
+            "a@" + ("b" * 60 + ".") * 5 + "de",
+            "a@b.de\nc",
+        ],
+    ),
 ]
 
 
@@ -297,6 +308,13 @@ def test_each_offered_payload_is_read_back(kind: Any) -> None:
 
     assert typed == values
     assert len(set(map(repr, values))) == len(parser.choices)
+
+
+def test_a_chosen_text_is_a_plain_one() -> None:
+    class Label(str):
+        __slots__ = ()
+
+    assert type(read([Label("tea")], "TEA")) is str
 
 
 def test_a_button_means_its_payload_where_a_label_says_otherwise() -> None:

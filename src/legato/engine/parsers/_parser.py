@@ -148,7 +148,7 @@ class ChoiceParser(TextParser):
         ]
         if len(found) == 1:
             return found[0]
-        number = 0 if found else texts.ordinal(text)
+        number = texts.ordinal(text)
         if 1 <= number <= len(self._values) and not any(
             texts.is_number(label) for label, _ in self.choices
         ):
