@@ -158,7 +158,9 @@ class Poller:
     async def _wait(self, grace_s: float) -> None:
         if self._window and not self._settled.is_set():
             try:
-                await asyncio.wait_for(self._settled.wait(), grace_s)
+                # Not wait_for: before Python 3.12 it may swallow a cancellation.
+                async with asyncio.timeout(grace_s):
+                    await self._settled.wait()
             except TimeoutError:
                 pass
 
