@@ -92,9 +92,10 @@ class Database:
         """A connection for writing to a database of the newest schema."""
         connection = self._connected()
         try:
-            version = self._version(connection)
-            if version < len(MIGRATIONS):
+            if self._version(connection) < len(MIGRATIONS):
                 self._migrate_alone(connection)
+            else:
+                self._write_ahead(connection)  # another program may have turned the log off
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         except sqlite3.Error as error:
             connection.close()
@@ -164,7 +165,10 @@ class Database:
         finally:
             self.unlock()
 
-    def _migrate(self, connection: Connection) -> None:
+    def _write_ahead(self, connection: Connection) -> None:
+        """Turns the write-ahead log on if it is not."""
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            return
         # EXTRA: a rollback journal is used once, to turn the log on. FULL would let its deletion be undone
         # by a power cut, and the journal, back again, would undo everything that came after.
         connection.execute("PRAGMA synchronous = EXTRA")
@@ -174,6 +178,9 @@ class Database:
                 f"{self.path}: this file system cannot hold SQLite's write-ahead log (is it a network "
                 f"share?). Put the store on a local disk."
             )
+
+    def _migrate(self, connection: Connection) -> None:
+        self._write_ahead(connection)
         for number in range(self._version(connection), len(MIGRATIONS)):
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -196,7 +203,8 @@ class Database:
             StoreBusy: Another one is; its process id is in the message.
             StoreUnavailable: The lock's file cannot be made there.
         """
-        path = f"{self.path}-legato.lock"
+        # Beside the file itself: one file under two names must not be two stores.
+        path = f"{os.path.realpath(self.path)}-legato.lock"
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
@@ -213,9 +221,12 @@ class Database:
                 f"{self.path} is in use by another process{f' ({holder})' if holder else ''}. Stop it, "
                 f"or give this bot a store of its own (LEGATO_STORE)."
             ) from error
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
         self._lock = handle
+        try:
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
+        except OSError:
+            pass  # a full disk: the lock holds without the number, which only serves the message
 
     def unlock(self) -> None:
         """Lets another process open the file. Idempotent."""
@@ -227,15 +238,17 @@ class Database:
 
     def error(self, error: sqlite3.Error) -> StoreError:
         """The driver's error in our words: which file, and what to do."""
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        extended = getattr(error, "sqlite_errorcode", 0)
+        code = extended & 0xFF
         what = f"{self.path}: {error}"
-        if code == sqlite3.SQLITE_FULL:
-            return StoreFull(f"{what}. Make room on the disk; nothing committed was lost.")
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
-            return StoreCorrupt(
-                f"{what}. Stop the bot, keep a copy of the file (and of the -wal beside it), and restore "
-                f"a backup, or salvage what is readable: sqlite3 {self.path} .recover | sqlite3 new.db"
+        if code == sqlite3.SQLITE_FULL or extended in _FULL:
+            return StoreFull(
+                f"{what}. The disk or a quota on it is full. Make room; nothing committed was lost."
             )
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
+            return self.corrupt(str(error))
+        if not code and "decode to UTF-8" in str(error):  # sqlite3 gives this one no code
+            return self.corrupt(str(error))
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return StoreUnavailable(
                 f"{what}. Another program has been writing to it for over {self.busy_s:g} s; it will be "
@@ -247,7 +260,16 @@ class Database:
             )
         return StoreError(what)
 
+    def corrupt(self, what: str) -> StoreCorrupt:
+        """The error for damage, with the file and the cure."""
+        return StoreCorrupt(
+            f"{self.path}: {what}. Stop the bot, keep a copy of the file (and of the -wal beside it), and "
+            f"restore a backup, or salvage what is readable: sqlite3 {self.path} .recover | sqlite3 new.db"
+        )
 
+
+# What SQLite makes of a quota or a size limit: it knows only ENOSPC as "full".
+_FULL = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 _UNAVAILABLE = frozenset(
     {
         sqlite3.SQLITE_IOERR,
