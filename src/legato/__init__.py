@@ -13,7 +13,7 @@ async def start(chat: Chat) -> None:
 from legato.app.app import App as App
 from legato.app.app import Router as Router
 from legato.engine.chat import Chat as Chat
-from legato.engine.chat import Handle as Handle
+from legato.engine.handles import Handle as Handle
 from legato.engine.steps import idempotency_key as idempotency_key
 from legato.engine.steps import step as step
 from legato.errors import Cancelled as Cancelled

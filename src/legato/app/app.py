@@ -42,7 +42,7 @@ class Router:
     """
 
     def __init__(self) -> None:
-        self._entries: list[tuple[Any, dict[str, Any], dict[str, Any]]] = []
+        self.entries: list[tuple[Any, dict[str, Any], dict[str, Any]]] = []
 
     def command(
         self,
@@ -97,7 +97,7 @@ class Router:
         return register
 
     def _add(self, fn: Any, options: dict[str, Any], trigger: dict[str, Any]) -> None:
-        self._entries.append((fn, options, trigger))
+        self.entries.append((fn, options, trigger))
 
 
 class App(Router):
@@ -138,7 +138,7 @@ class App(Router):
 
     def include(self, router: Router) -> None:
         """Takes over all dialogs and triggers of `router`."""
-        for fn, options, trigger in router._entries:
+        for fn, options, trigger in router.entries:
             self._add(fn, options, trigger)
 
     def provide(self, kind: type[Any], factory: Callable[[], Any]) -> None:
@@ -203,10 +203,18 @@ class App(Router):
         prefix = "/" if chat.platform != "twitch" else "!"
         lines = [f"{prefix}{name} - {text}" for name, text in self.triggers.help()]
         listed = {line.split(" ", 1)[0] for line in lines}
-        for trigger in self.triggers.all:
-            if trigger.commands and f"{prefix}{trigger.commands[0]}" not in listed:
-                lines.append(f"{prefix}{trigger.commands[0]}")
+        names = [f"{prefix}{t.commands[0]}" for t in self.triggers.all if t.commands]
+        lines.extend(name for name in names if name not in listed)
         await chat.say("\n".join(lines))
+
+    def attach(self, runtime: Runtime) -> None:
+        """`app.signal` goes to this runtime from now on."""
+        self._runtime = runtime
+
+    def detach(self, runtime: Runtime) -> None:
+        """`runtime` has stopped."""
+        if self._runtime is runtime:
+            self._runtime = None
 
     # -- from outside -------------------------------------------------------------------------------
 

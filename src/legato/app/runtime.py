@@ -18,16 +18,15 @@ from msgspec import Struct
 
 from legato.abc import Clock, HttpClient, Platform, Store, Verdict
 from legato.app.app import App
+from legato.app.dispatch import Dispatcher
 from legato.app.lanes import Lanes
-from legato.app.router import OVERLAY, Router, Start
-from legato.app.triggers import Trigger
+from legato.app.router import OVERLAY, Router
 from legato.engine import journal
 from legato.engine.services import Services
-from legato.engine.turns import IGNORED, TAKEN, Outcome, Turns
-from legato.engine.writer import Conflict
-from legato.errors import Malformed, StoreError, Unavailable
+from legato.engine.turns import TAKEN, Outcome, Turns
+from legato.errors import Malformed, StepError, StoreError, Unavailable
 from legato.model.events import Address, AnyEvent, Gone, Interrupt, Signal
-from legato.model.records import FAILED, HELD, RUNNING, Commit, Conversation, Mail, OutboxItem
+from legato.model.records import FAILED, HELD, RUNNING, Call, Commit, Mail, OutboxItem
 from legato.model.values import to_stored
 from legato.outbox.relay import Relay, RelaySettings
 
@@ -35,10 +34,11 @@ log = logging.getLogger("legato.runtime")
 
 _event = msgspec.json.Decoder(AnyEvent)
 PAGE = 500
+LARGEST_DOWNLOAD = 20 * 1024 * 1024
+"""Bytes: what Telegram lets bots download, too."""
 KEEP_IDS_MS = 8 * 24 * 3600 * 1000
 """Consumed update ids are kept for 8 days: longer than any platform repeats one."""
 PURGE_EVERY_S = 3600.0
-MOST_ROUNDS = 10
 
 
 class RuntimeSettings(Struct, frozen=True):
@@ -115,6 +115,7 @@ class Runtime:
         self.services = services
         self.turns = Turns(services, self.settings.cache)
         self.router = Router(app.triggers, app.dialogs)
+        self.dispatcher = Dispatcher(self.router, self.turns, store)
         self.lanes = Lanes()
         self.stats: dict[str, int] = {"updates": 0, "ignored": 0, "malformed": 0, "duplicates": 0}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -138,7 +139,7 @@ class Runtime:
             loops: False for shells that call `tick` themselves (functions, tests).
         """
         await self.store.open()
-        self.app._runtime = self
+        self.app.attach(self)
         await self.relay.recover()
         if loops:
             await self.resume()
@@ -192,9 +193,22 @@ class Runtime:
         await self.relay.close()
         self.turns.close()
         await self.store.close()
-        if self.app._runtime is self:
-            self.app._runtime = None
+        self.app.detach(self)
         return left
+
+    async def abandon(self) -> None:
+        """Stops as a crash would, without finishing anything; the store stays open."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.relay.close()
+        self.turns.close()
+        self.app.detach(self)
+
+    @property
+    def busy(self) -> int:
+        """Updates being worked on."""
+        return len(self._tasks)
 
     # -- in -----------------------------------------------------------------------------------------
 
@@ -223,7 +237,7 @@ class Runtime:
             self.stats["ignored"] += 1
             return Received(parsed.reply)
         may_reply = may_reply and self.settings.webhook_reply and len(events) == 1
-        outcomes = await self._all(events, may_reply)
+        outcomes = await self._all(events, may_reply=may_reply)
         if parsed.reply is not None:
             return Received(parsed.reply)
         reply = next((o.reply for o in outcomes if o.reply is not None), None)
@@ -235,7 +249,7 @@ class Runtime:
         lane = events[0].place.lane
         return Received(reply, lambda: self.relay.release(lane))
 
-    async def _all(self, events: Sequence[Any], may_reply: bool) -> list[Outcome]:
+    async def _all(self, events: Sequence[Any], *, may_reply: bool) -> list[Outcome]:
         """Hands all events to their lanes, in order; waits for each, but not for slow steps."""
         tasks = [self._spawn(self.handle(event, may_reply=may_reply)) for event in events]
         done, slow = await asyncio.wait(tasks, timeout=self.settings.ack_after_s)
@@ -259,116 +273,22 @@ class Runtime:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            if isinstance(error, Exception) and not isinstance(error, StoreError):
-                log.error("an update failed", exc_info=error)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception) and not isinstance(error, StoreError):
+            log.error("an update failed", exc_info=error)
 
     async def handle(self, event: AnyEvent, *, may_reply: bool = False) -> Outcome:
         """Applies one event, after all earlier ones of its lane."""
         lane = self.router.lane(event)
-        return await self.lanes.run(lane, lambda: self._route(event, may_reply))
+        return await self.lanes.run(lane, lambda: self._dispatch(event, may_reply=may_reply))
 
-    # -- routing ------------------------------------------------------------------------------------
-
-    async def _route(self, event: AnyEvent, may_reply: bool) -> Outcome:
-        for _ in range(MOST_ROUNDS):
-            try:
-                outcome = await self._once(event, may_reply)
-            except Conflict:
-                continue  # another process was faster: look again
-            if outcome.duplicate:
-                self.stats["duplicates"] += 1
-            elif not outcome.taken:
-                self.stats["ignored"] += 1
-            return outcome
-        raise Unavailable("too much contention for one conversation")
-
-    async def _once(self, event: AnyEvent, may_reply: bool) -> Outcome:
-        if isinstance(event, Signal | Gone | Interrupt):
-            return await self.turns.deliver(event.key, event)
-        command = self.router.command(event)
-        if command is not None:
-            start = self.router.start(command, {}, event)
-            return await self._command(command, start, may_reply)
-        for key in self.router.keys(event):
-            outcome = await self._offer(key, event, may_reply)
-            if outcome.taken:
-                return outcome
-        found = self.router.match(event)
-        if found is None:
-            return IGNORED
-        return await self._on_top(self.router.start(found[0], found[1], event), may_reply)
-
-    async def _offer(self, key: str, event: AnyEvent, may_reply: bool) -> Outcome:
-        """Offers an event to the conversation under `key`, if it can be for it."""
-        peeked = await self.turns.peek(key)
-        if peeked is None or not self.turns.may_take(peeked, event):
-            return IGNORED
-        outcome = await self.turns.deliver(key, event, may_reply=may_reply)
-        if outcome.taken and key.endswith(OVERLAY):
-            await self._show_question(key, event)
+    async def _dispatch(self, event: AnyEvent, *, may_reply: bool) -> Outcome:
+        outcome = await self.dispatcher.dispatch(event, may_reply=may_reply)
+        if outcome.duplicate:
+            self.stats["duplicates"] += 1
+        elif not outcome.taken:
+            self.stats["ignored"] += 1
         return outcome
-
-    async def _command(self, trigger: Trigger, start: Start, may_reply: bool) -> Outcome:
-        event = start.event
-        if trigger.anywhere and not trigger.cancels:
-            return await self._on_top(start, may_reply)
-        standing = [k for k in self.router.keys(event) if await self.turns.peek(k) is not None]
-        if standing and await self.store.get("inbox", event.id) is not None:
-            # Repeated: whatever stands here now came after it and must not be touched.
-            return await self.turns.repeated(start.key, event.id)
-        reason = "command" if trigger.cancels else "replaced"
-        for key in standing:
-            await self._interrupt(key, event, reason)
-        return await self._begin(start, may_reply)
-
-    async def _interrupt(self, key: str, event: AnyEvent, reason: str) -> None:
-        peeked = await self.turns.peek(key)
-        if peeked is None or peeked[0].status in (FAILED, HELD):
-            return
-        cancel = Interrupt(
-            id=f"{event.id}~{reason}~{key}", place=event.place, key=key, reason=reason
-        )
-        await self.turns.deliver(key, cancel)
-
-    async def _on_top(self, start: Start, may_reply: bool) -> Outcome:
-        """Starts a dialog beside whatever runs there; that one then shows its question again."""
-        below = await self.turns.peek(start.key)
-        if below is None or below[0].status in (FAILED, HELD):
-            return await self._begin(start, may_reply)
-        top = msgspec.structs.replace(start, key=start.key + OVERLAY)
-        if await self.store.get("inbox", start.event.id) is not None:
-            outcome = await self.turns.repeated(top.key, start.event.id)
-            await self._show_question(top.key, start.event)
-            return outcome
-        await self._interrupt(top.key, start.event, "replaced")
-        outcome = await self._begin(top, False)
-        await self._show_question(top.key, start.event)
-        return outcome
-
-    async def _show_question(self, overlay: str, event: AnyEvent) -> None:
-        """After a dialog on top is over, the one below asks its question again: once for the
-        event that ended it, however often that is repeated.
-        """
-        if await self.turns.peek(overlay) is None:
-            await self.turns.ask_again(overlay.removesuffix(OVERLAY), f"{event.id}~again")
-
-    async def _begin(self, start: Start, may_reply: bool) -> Outcome:
-        standing = await self.turns.peek(start.key)
-        aside: Conversation | None = None
-        if standing is not None:
-            if standing[0].status not in (FAILED, HELD):
-                # It caught Cancelled and goes on: the message is for it.
-                return await self.turns.deliver(start.key, start.event, may_reply=may_reply)
-            aside = standing[0]
-        return await self.turns.begin(
-            start.key,
-            start.trigger.dialog,
-            start.event,
-            may_reply=may_reply,
-            args=start.args,
-            aside=aside,
-        )
 
     # -- from outside ---------------------------------------------------------------------------------
 
@@ -404,16 +324,19 @@ class Runtime:
             event = Gone(
                 id=f"gone:{item.key}:{item.epoch}", place=item.place, key=item.key, epoch=item.epoch
             )
-            self._spawn(self.handle(event))
+            task = self._spawn(self.handle(event))
+            task.set_name(event.id)
 
     async def _download(self, place: Address, file: Any, path: str) -> str:
         """Step: saves a received file."""
         platform = self.platform(place)
         request = platform.file_request(file, None)
-        if not hasattr(request, "url"):
+        if isinstance(request, Call):
             verdict = await platform.send(request, place, self.http)
             request = platform.file_request(file, verdict)
-        await self.http.download(request, path, 20 * 1024 * 1024)
+        if isinstance(request, Call):
+            raise StepError(platform.name, "the file's address could not be had")
+        await self.http.download(request, path, LARGEST_DOWNLOAD)
         return path
 
     async def _dead_letter(self, platform: Platform, body: bytes, error: Malformed) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "legato.toml"
+DEFAULT_LISTEN = ("127.0.0.1", 8080)
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -25,7 +26,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     Attributes:
         store: Address of the store, "" = the shell's default.
-        listen: Where the web server listens: (host, port); port 0 takes a free one.
+        listen: Where the web server listens: (host, port); port 0 takes a free one. None = not
+            set: DEFAULT_LISTEN, and only if something needs a server.
         public_url: If set, platforms are put in webhook mode at "{public_url}/{platform}".
         webhook_reply: Whether the first call of a Turn may ride in the webhook's answer.
         cache: Live conversations kept in memory; 0 replays every Turn.
@@ -35,7 +37,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """
 
     store: str = ""
-    listen: tuple[str, int] = ("127.0.0.1", 8080)
+    listen: tuple[str, int] | None = None
     public_url: str = ""
     webhook_reply: bool = True
     cache: int = 2000
@@ -248,4 +250,4 @@ def _similar(field: str, known: Iterable[str]) -> str:
     return f": did you mean {close[0]}?" if close else ""
 
 
-__all__ = ["VARIABLES", "Settings", "Variable", "load_settings"]
+__all__ = ["DEFAULT_LISTEN", "VARIABLES", "Settings", "Variable", "load_settings"]

@@ -110,6 +110,7 @@ class Pending:
 
 
 def with_times(wait: Wait, deadline: int, scope: int, remind: int) -> Wait:
+    """The same wait with its times filled in."""
     if not deadline and not remind:
         return wait
     return Wait(

@@ -231,7 +231,8 @@ class Chat:
 
     async def confirm(self, prompt: str, **options: Unpack[AskOptions]) -> bool:
         """Asks yes or no. `options` as in `ask`."""
-        return await self.ask(prompt, bool, **options)
+        answer: bool = await self.ask(prompt, bool, **options)
+        return answer
 
     def _addressed(self, message: Message) -> Message:
         if not self._services.capabilities.public or message.mention:
@@ -391,7 +392,8 @@ class Chat:
         driver: Driver = self._driver
         if driver.evicting:
             raise Evict
-        if guard.ACTIVE.driver is not driver:
+        active: object = guard.ACTIVE.driver
+        if active is not driver:
             raise Misuse(
                 "chat.* was called outside its dialog (in a step, a task or another dialog): "
                 "return the value to the dialog and call chat.* there"

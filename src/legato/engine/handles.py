@@ -42,9 +42,13 @@ class Handle:
         """Puts our reaction on it ("" takes it away)."""
         self._chat._emit(React(self.ref, emoji), need="react")
 
-    async def pin(self, pinned: bool = True) -> None:
-        """Pins or unpins it."""
-        self._chat._emit(Pin(self.ref, pinned), need="pin")
+    async def pin(self) -> None:
+        """Pins it in the chat."""
+        self._chat._emit(Pin(self.ref), need="pin")
+
+    async def unpin(self) -> None:
+        """Takes the pin away."""
+        self._chat._emit(Pin(self.ref, pinned=False), need="pin")
 
 
 class TimeoutScope:
@@ -94,12 +98,14 @@ class PlatformApi:
 
 
 def seconds(duration: Seconds | None) -> float | None:
+    """A duration in seconds."""
     if isinstance(duration, timedelta):
         return duration.total_seconds()
     return duration
 
 
 def reference(target: Handle | MessageReceived | str | None) -> str:
+    """What `reply_to` points at: a ref of ours or a platform message id."""
     if isinstance(target, Handle):
         return target.ref
     if isinstance(target, MessageReceived):

@@ -188,7 +188,7 @@ class Driver:
                 got = run(coro.send, value) if error is None else run(coro.throw, error)
             except StopIteration as stop:
                 return self._finish(branch, stop.value)
-            except BaseException as raised:
+            except BaseException as raised:  # noqa: BLE001  # the outcome of the dialog
                 return self._fail(branch, raised)
             value = error = None
             if isinstance(got, Op):
@@ -306,7 +306,7 @@ class Driver:
         for _ in range(MOST_THROWS):
             try:
                 self.context.run(coro.throw, error)
-            except BaseException:  # over, by whatever way: its value is not wanted
+            except BaseException:  # noqa: BLE001  # over, by whatever way: its value is not wanted
                 return
         ZOMBIES.append(coro)
 

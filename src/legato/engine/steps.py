@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from typing import Any
+from datetime import timedelta
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from legato.abc.clock import Clock
 from legato.engine import guard
@@ -14,6 +15,9 @@ from legato.errors import ControlFlow, Evict
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _KEY: ContextVar[str] = ContextVar("legato_idempotency_key", default="")
 
@@ -64,6 +68,31 @@ CO_COROUTINE = 0x80
 def _is_async(fn: Any) -> bool:
     code = getattr(fn, "__code__", None) or getattr(type(fn).__call__, "__code__", None)
     return bool(code is not None and code.co_flags & CO_COROUTINE)
+
+
+class StepDecorator(Protocol):
+    """What `step` with options returns."""
+
+    @overload
+    def __call__(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+
+
+@overload
+def step(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+@overload
+def step(fn: Callable[P, R], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+@overload
+def step(
+    *,
+    retries: int = 0,
+    at_most_once: bool = False,
+    timeout: float | timedelta | None = None,
+    key: str = "",
+) -> StepDecorator: ...
 
 
 def step(fn: Callable[..., Any] | None = None, **options: Any) -> Any:

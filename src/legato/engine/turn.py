@@ -229,7 +229,7 @@ class Turn:
             await self._commit(RUNNING, intent=intent, said=self.live.driver.said)
         await self._services.relay.delivered(self.live.birth.place.lane, self.writer.last_id)
         for pending in fresh:
-            run = self._effect(pending, interrupted == pending.path)
+            run = self._effect(pending, interrupted=interrupted == pending.path)
             self._tasks[pending.path] = asyncio.create_task(run)
         await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
         path = next(p.path for p in effects if self._tasks[p.path].done())
@@ -245,7 +245,7 @@ class Turn:
         intent = self.live.state.intent
         return "" if intent == ended else intent
 
-    async def _effect(self, pending: Pending, interrupted: bool) -> Record:
+    async def _effect(self, pending: Pending, *, interrupted: bool) -> Record:
         op, row = pending.op, self.live.conversation
         try:
             if isinstance(op, Step) and op.at_most_once and interrupted:
@@ -258,9 +258,9 @@ class Turn:
                 raw = Raw(op.method, {k: to_stored(v) for k, v in op.params.items()})
                 result = await self._services.call(raw, self.live.birth.place)
             return self._record(pending, to_stored(result, where=f"the result of {op.name}"))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # journaled, and raised at the dialog's line
             if isinstance(error, NotStorable):
-                log.error("%s: %s", row.key, error)
+                log.error("%s: %s", row.key, error)  # noqa: TRY400  # the text says it all
             return self._record(pending, error=error)
 
     async def _goto(self, went: Went) -> None:

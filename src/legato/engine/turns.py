@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from legato.engine import journal
+from legato.engine import changes, journal
+from legato.engine.cache import LiveCache
 from legato.engine.commands import WaitFor, could_match
 from legato.engine.dialog import HOLD, Dialog
 from legato.engine.services import Services
 from legato.engine.turn import Turn
-from legato.engine.versions import Live, rebuild, restarted
+from legato.engine.versions import Live, rebuild
 from legato.engine.writer import Conflict, Duplicate, Writer
 from legato.errors import DeveloperError, Mismatch
 from legato.model.events import AnyEvent, Gone, Interrupt, Signal
@@ -39,8 +40,6 @@ from legato.model.values import to_stored
 
 log = logging.getLogger("legato.turn")
 
-EPOCH_BITS = 20
-"""Low bits of an epoch: a hash of the update that began it."""
 MOST_CONFLICTS = 10
 MOST_TIMERS = 100
 MOST_MAIL = 1000
@@ -48,7 +47,7 @@ MOST_MAIL = 1000
 _event = msgspec.json.Decoder(AnyEvent)
 
 
-class Outcome(Struct, frozen=True):
+class Outcome(Struct, frozen=True, kw_only=True):
     """What became of an event at one conversation.
 
     Attributes:
@@ -62,8 +61,8 @@ class Outcome(Struct, frozen=True):
     reply: bytes | None = None
 
 
-IGNORED = Outcome(False)
-TAKEN = Outcome(True)
+IGNORED = Outcome(taken=False)
+TAKEN = Outcome(taken=True)
 
 
 class Turns:
@@ -76,15 +75,14 @@ class Turns:
 
     def __init__(self, services: Services, cache: int = 2000) -> None:
         self._services = services
-        self._cache_size = cache
-        self._cache: dict[str, Live] = {}
+        self.cache = LiveCache(cache)
         self.stats = {"turns": 0, "conflicts": 0, "replayed": 0, "mismatches": 0, "failed": 0}
 
     # -- looking ----------------------------------------------------------------------------------
 
     async def peek(self, key: str) -> tuple[Conversation, tuple[Any, ...]] | None:
         """Row and waits of the conversation under `key`, without running its code."""
-        live = self._cache.get(key)
+        live = self.cache.get(key)
         if live is not None:
             return live.conversation, live.waits
         loaded = await self._services.store.load(key)
@@ -119,7 +117,7 @@ class Turns:
         under another key, never destroyed).
         """
         now = self._services.clock.now_ms()
-        epoch = _epoch(now, event.id)
+        epoch = changes.new_epoch(now, event.id)
         stored = {name: to_stored(value) for name, value in (args or {}).items()}
         birth = Birth(event, event.place, stored, now)
         row = Conversation(key, dialog.name, dialog.version, epoch, 0, RUNNING, 0, b"", now)
@@ -133,8 +131,11 @@ class Turns:
             aside="" if aside is None else f"{key}!{aside.epoch}",
         )
         turn = Turn(self._services, live, writer)
+        return await self._begin(turn)
+
+    async def _begin(self, turn: Turn) -> Outcome:
         try:
-            live.start()
+            turn.live.start()
         except DeveloperError as error:
             return await self._settle(turn, parked_with=error)
         return await self._settle(turn)
@@ -148,21 +149,21 @@ class Turns:
                     return IGNORED
                 if isinstance(live, Loaded):
                     return await self._at_rest(live, event)
-                return await self._deliver(live, event, may_reply)
+                return await self._deliver(live, event, may_reply=may_reply)
             except Mismatch as error:
                 return await self._changed(key, error, event)
             except Conflict:
                 self.stats["conflicts"] += 1
         return await self._deposit(key, event)
 
-    async def _deliver(self, live: Live, event: AnyEvent, may_reply: bool) -> Outcome:
+    async def _deliver(self, live: Live, event: AnyEvent, *, may_reply: bool) -> Outcome:
         if live.conversation.status == RUNNING:
             live = await self._read_mail(await self._finish(live))
             if live.conversation.status != WAITING or live.driver.done is not None:
-                self._keep(live)
+                self.cache.keep(live)
                 return await self.deliver(live.conversation.key, event)
-        if isinstance(event, Gone) and not _same_life(event.epoch, live.conversation.epoch):
-            self._keep(live)
+        if isinstance(event, Gone) and not changes.same_life(event.epoch, live.conversation.epoch):
+            self.cache.keep(live)
             return IGNORED
         turn = self._turn(live, event, may_reply=may_reply)
         try:
@@ -170,7 +171,7 @@ class Turns:
         except DeveloperError as error:
             return await self._settle(turn, parked_with=error)
         if not taken:
-            self._keep(live)
+            self.cache.keep(live)
             if isinstance(event, Signal):
                 return await self._deposit(live.conversation.key, event)
             return IGNORED
@@ -204,7 +205,7 @@ class Turns:
                 break
             await self._run(turn)
             live = turn.live
-        self._keep(live)
+        self.cache.keep(live)
         return TAKEN
 
     async def ask_again(self, key: str, update_id: str) -> None:
@@ -219,7 +220,7 @@ class Turns:
                 if turn.ask_again():
                     await self._settle(turn)
                 else:
-                    self._keep(live)
+                    self.cache.keep(live)
         except (Conflict, Mismatch):
             return  # the next event finds out and says what is to be said
 
@@ -234,7 +235,7 @@ class Turns:
         """Runs a Turn to its end, then keeps or drops its conversation."""
         outcome = await self._run(turn, parked_with)
         if not outcome.duplicate:
-            self._keep(turn.live)
+            self.cache.keep(turn.live)
         return outcome
 
     async def _run(self, turn: Turn, parked_with: BaseException | None = None) -> Outcome:
@@ -252,14 +253,14 @@ class Turns:
         except BaseException:
             turn.live.driver.evict()
             raise
-        return Outcome(True, reply=turn.writer.reply)
+        return Outcome(taken=True, reply=turn.writer.reply)
 
     async def _repeated(self, key: str, reply: bytes) -> Outcome:
         """A repeated update: its Turn is seen to its end, and its answer given again."""
         loaded = await self._services.store.load(key)
-        if loaded is not None and _unfinished(loaded.conversation):
+        if loaded is not None and changes.unfinished(loaded.conversation):
             await self.wake(key)
-        return Outcome(True, duplicate=True, reply=reply or None)
+        return Outcome(taken=True, duplicate=True, reply=reply or None)
 
     async def _find_signals(self, turn: Turn) -> None:
         """Signals that came before the dialog reached its wait_for are in the mailbox."""
@@ -315,23 +316,14 @@ class Turns:
         """Failed and held conversations keep what comes for them; a cancellation ends them."""
         row = loaded.conversation
         if isinstance(event, Interrupt):
-            commit = Commit(
-                at_ms=self._services.clock.now_ms(),
-                key=row.key,
-                expect=(row.epoch, row.head),
-                row=None,
-                update_id=event.id,
-            )
-            done = await self._services.store.commit(commit)
-            return Outcome(done.result == COMMITTED, duplicate=done.result == DUPLICATE)
-        if isinstance(event, Gone):
-            return IGNORED
-        return await self._deposit(row.key, event)
+            end = changes.ended(row, event.id, self._services.clock.now_ms())
+            done = await self._services.store.commit(end)
+            return Outcome(taken=done.result == COMMITTED, duplicate=done.result == DUPLICATE)
+        return IGNORED if isinstance(event, Gone) else await self._deposit(row.key, event)
 
     async def _deposit(self, key: str, event: AnyEvent) -> Outcome:
         now = self._services.clock.now_ms()
-        mail = Mail(event.id, key, journal.encode(event))
-        await self._services.store.commit(Commit(at_ms=now, deposit=(mail,)))
+        await self._services.store.commit(changes.deposit(key, event, now))
         return TAKEN
 
     async def _changed(self, key: str, error: Mismatch, event: AnyEvent | None) -> Outcome:
@@ -342,44 +334,21 @@ class Turns:
             return IGNORED
         dialog = self._services.dialogs.get(loaded.conversation.dialog)
         log.warning("conversation %s (%s): %s", key, loaded.conversation.dialog, error)
-        if dialog is None or dialog.on_change == HOLD:
-            return await self._hold(loaded, error, event)
-        return await self._restart(loaded, dialog, event)
-
-    async def _hold(self, loaded: Loaded, error: Mismatch, event: AnyEvent | None) -> Outcome:
-        row, now = loaded.conversation, self._services.clock.now_ms()
-        state = msgspec.structs.replace(journal.decode_state(row.state), error=str(error))
-        held = msgspec.structs.replace(
-            row, head=row.head + 1, status=HELD, wake_ms=0, state=journal.encode(state),
-            updated_ms=now,
-        )  # fmt: skip
-        mail = (Mail(event.id, row.key, journal.encode(event)),) if event is not None else ()
-        expect = (row.epoch, row.head)
-        await self._services.store.commit(
-            Commit(at_ms=now, key=row.key, expect=expect, row=held, deposit=mail)
-        )
+        if dialog is not None and dialog.on_change != HOLD:
+            return await self._restart(loaded, dialog, event)
+        now = self._services.clock.now_ms()
+        await self._services.store.commit(changes.held(loaded, error, event, now))
         return TAKEN
 
     async def _restart(self, loaded: Loaded, dialog: Dialog, event: AnyEvent | None) -> Outcome:
         """Begins the dialog anew in a new epoch; the event that found the change is used up."""
-        row, now = loaded.conversation, self._services.clock.now_ms()
-        records = journal.read(loaded.segments)
-        birth = journal.decode_birth(loaded.birth)
-        args = restarted(loaded, dialog, records)
-        if args is not None:
-            birth = msgspec.structs.replace(birth, args={k: to_stored(v) for k, v in args.items()})
-        birth = msgspec.structs.replace(birth, at_ms=now)
-        fresh = msgspec.structs.replace(row, version=dialog.version, epoch=row.epoch + 1, head=0)
-        live = Live(dialog, fresh, birth, self._services.chat_services(birth.place), State())
+        now = self._services.clock.now_ms()
+        live = changes.begun_anew(loaded, dialog, self._services, now)
         turn = self._turn(live, event)
         turn.writer.begins = True
-        turn.writer.expect = (row.epoch, row.head)
+        turn.writer.expect = (loaded.conversation.epoch, loaded.conversation.head)
         try:
-            live.start()
-        except DeveloperError as error:
-            return await self._settle(turn, parked_with=error)
-        try:
-            return await self._settle(turn)
+            return await self._begin(turn)
         except Conflict:
             return TAKEN  # somebody else restarted it
 
@@ -391,7 +360,7 @@ class Turns:
         Raises:
             Mismatch: The code does not follow its journal.
         """
-        live = self._cache.pop(key, None)
+        live = self.cache.take(key)
         if live is not None:
             return live
         loaded = await self._services.store.load(key)
@@ -407,60 +376,9 @@ class Turns:
         birth = journal.decode_birth(loaded.birth)
         return rebuild(loaded, dialog, self._services.chat_services(birth.place))
 
-    def _keep(self, live: Live) -> None:
-        """Back into the cache, if it can go on from here."""
-        at_rest = live.conversation.status != WAITING
-        if live.driver.done is not None:
-            return
-        if at_rest or not self._cache_size:
-            live.driver.evict()
-            return
-        self._cache[live.conversation.key] = live
-        while len(self._cache) > self._cache_size:
-            oldest = next(iter(self._cache))
-            self._cache.pop(oldest).driver.evict()
-
-    def forget(self, key: str) -> None:
-        """Drops the live conversation of `key`, if any (its store may have changed)."""
-        live = self._cache.pop(key, None)
-        if live is not None:
-            live.driver.evict()
-
     def close(self) -> None:
         """Evicts all live conversations; they go on where they are stored."""
-        for key in list(self._cache):
-            self.forget(key)
-
-    @property
-    def cached(self) -> int:
-        """Live conversations in memory."""
-        return len(self._cache)
-
-
-def _unfinished(row: Conversation) -> bool:
-    """Whether the Turn that left this row may have died before its end: in the middle, or before
-    it looked for signals that had come early.
-    """
-    if row.status == WAITING:
-        return any(wait.signal for wait in journal.decode_state(row.state).waits)
-    return row.status == RUNNING
-
-
-def _same_life(one: int, other: int) -> bool:
-    """Whether two epochs are of one conversation: `goto` adds 1, a new conversation begins at
-    another time.
-    """
-    return one >> EPOCH_BITS == other >> EPOCH_BITS
-
-
-def _epoch(now_ms: int, update_id: str) -> int:
-    """A number that no other conversation of this key has: the time, then a hash (FNV-1a) of the
-    update that starts it. The same in every attempt at the same update.
-    """
-    value = 0xCBF29CE484222325
-    for byte in update_id.encode("utf-8", "surrogatepass"):
-        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return (now_ms << EPOCH_BITS) | (value & ((1 << EPOCH_BITS) - 1))
+        self.cache.clear()
 
 
 __all__ = ["IGNORED", "TAKEN", "Outcome", "Turns"]

@@ -13,7 +13,7 @@ transcripts of one test must be the same in all modes that run in this process.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +27,18 @@ _TRANSCRIPTS: dict[str, tuple[str, list[str]]] = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """The ini option."""
     parser.addini("legato_app", "The App under test: bot.py or package.module:app", default="")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """The markers."""
     config.addinivalue_line("markers", "legato_app(target): the App of the `bot` fixture")
     config.addinivalue_line("markers", "legato_modes(*modes): warm, cold, crash")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test that uses `bot`, in all modes."""
     if "legato_mode" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("legato_modes")
         modes = marker.args if marker else ("warm", "cold", "crash")
@@ -64,21 +67,22 @@ def legato_app(request: pytest.FixtureRequest) -> App:
 
 
 @pytest.fixture
-def bot(legato_app: App, legato_mode: str, request: pytest.FixtureRequest) -> Iterator[Bot]:
+def bot(legato_app: App, legato_mode: str) -> Bot:
     """The App running on a fake clock and a platform in memory."""
     from legato.testing.script import Bot
 
-    yield Bot(legato_app, legato_mode)
+    return Bot(legato_app, legato_mode)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Runs async tests that use `bot`, and closes it in the same event loop."""
     bot = pyfuncitem.funcargs.get("bot")
-    if not asyncio.iscoroutinefunction(pyfuncitem.obj) or bot is None:
+    if not inspect.iscoroutinefunction(pyfuncitem.obj) or bot is None:
         return None
-    names = pyfuncitem._fixtureinfo.argnames
-    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    code = pyfuncitem.obj.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    arguments = {name: pyfuncitem.funcargs[name] for name in names if name in pyfuncitem.funcargs}
     asyncio.run(_run(pyfuncitem, bot, arguments))
     return True
 

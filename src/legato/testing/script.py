@@ -180,7 +180,7 @@ class Bot:
             now = self.clock.now_ms()
             step = min([w for w in wakes if w > now] + [target])
             self.clock.advance((step - now) / 1000)
-            await self._survive(lambda: self.runtime.tick())
+            await self._survive(self._tick)
             await self._rest()
             if step >= target:
                 return
@@ -259,9 +259,12 @@ class Bot:
         assert runtime is not None
         try:
             await runtime.start(loops=False)
-            await runtime.resume()
+            await self._patiently(runtime.resume)  # a step may pause between its tries
         except Crash:
             await self._restart()
+
+    async def _tick(self) -> int:
+        return await self.runtime.tick()
 
     def _die(self, commit: Commit) -> bool:
         return self.mode == "crash" and bool(commit.key or commit.update_id)
@@ -297,11 +300,7 @@ class Bot:
         if runtime is None:
             return
         await self._quiet(runtime)
-        for task in list(runtime._tasks):
-            task.cancel()
-        await asyncio.gather(*runtime._tasks, return_exceptions=True)
-        await runtime.relay.close()
-        runtime.turns.close()
+        await runtime.abandon()
         await self._inner.close()
 
     async def _rest(self) -> None:
@@ -313,10 +312,10 @@ class Bot:
 
     async def _quiet(self, runtime: Runtime) -> None:
         tries = 0
-        while runtime._tasks or runtime.relay.left:
-            before = (len(runtime._tasks), runtime.relay.left)
+        while runtime.busy or runtime.relay.left:
+            before = (runtime.busy, runtime.relay.left)
             await asyncio.sleep(0 if tries < 50 else PATIENCE_S / 10)
-            tries = tries + 1 if (len(runtime._tasks), runtime.relay.left) == before else 0
+            tries = tries + 1 if (runtime.busy, runtime.relay.left) == before else 0
             if tries > 100:
                 return  # waits for the fake clock (a limit, a backoff)
 

@@ -7,7 +7,8 @@ thread and the slices of dialogs are watched; steps are free to do what they lik
 from __future__ import annotations
 
 import builtins
-import datetime
+import datetime as dt
+import gc
 import io
 import os
 import random
@@ -15,6 +16,7 @@ import secrets
 import sys
 import time
 import uuid
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
@@ -42,7 +44,7 @@ _CODES: dict[CodeType, tuple[str, str]] = {
     fn.__code__: (f"{fn.__module__}.{fn.__name__}()", CHANCE)
     for fn in (uuid.uuid1, uuid.uuid4, secrets.token_bytes, secrets.token_hex, secrets.randbelow)
 }
-_GLOBAL_RANDOM = random.random.__self__
+_GLOBAL_RANDOM = getattr(random.random, "__self__", None)
 _NOW = ("now", "utcnow", "today")
 
 
@@ -97,7 +99,7 @@ def _builtin(function: Any) -> tuple[str, str] | None:
     owner = getattr(function, "__self__", None)
     if owner is _GLOBAL_RANDOM or isinstance(owner, random.SystemRandom):
         return f"random.{function.__name__}()", CHANCE
-    if isinstance(owner, type) and issubclass(owner, datetime.date) and function.__name__ in _NOW:
+    if isinstance(owner, type) and issubclass(owner, dt.date) and function.__name__ in _NOW:
         return f"{owner.__name__}.{function.__name__}()", CLOCK
     return None
 
@@ -117,7 +119,10 @@ def _python(frame: FrameType) -> tuple[str, str] | None:
 def _users_line(frame: FrameType | None) -> str | None:
     """file:line of the dialog's own code; None if Legato itself or an import makes the call."""
     innermost = frame
+    collectors = [getattr(callback, "__code__", None) for callback in gc.callbacks]
     while frame is not None:
+        if frame.f_code in collectors:
+            return None  # the garbage collector may run its callbacks anywhere
         module = frame.f_globals.get("__name__", "")
         if frame is innermost and module.startswith("legato."):
             return None
@@ -130,7 +135,7 @@ def _users_line(frame: FrameType | None) -> str | None:
 
 
 def _library(filename: str) -> bool:
-    return filename.startswith("<") or filename.startswith(_STDLIB) or "site-packages" in filename
+    return filename.startswith(("<", _STDLIB)) or "site-packages" in filename
 
 
-_STDLIB = os.path.dirname(os.__file__)
+_STDLIB = str(Path(os.__file__).parent)

@@ -1,10 +1,6 @@
 """What dialogs can do, each warm, cold and with a crash after every commit."""
 
-import asyncio
-import datetime
-import random
-import time
-import uuid
+import datetime as dt
 
 import pytest
 
@@ -187,7 +183,7 @@ async def scoped(chat: Chat) -> None:
             await chat.ask("B?")
     except Timeout:
         await chat.say("too slow")
-    await chat.sleep(datetime.timedelta(days=3))
+    await chat.sleep(dt.timedelta(days=3))
     await chat.say("three days later")
 
 
@@ -244,9 +240,7 @@ async def test_attempts_are_counted_through_restarts(bot):
 
 @app.command("listen")
 async def listen(chat: Chat) -> None:
-    words = []
-    async for message in chat:
-        words.append(message.text)
+    words = [message.text async for message in chat]
     await chat.say(" ".join(words))
 
 
@@ -332,7 +326,7 @@ async def test_receive_gives_the_raw_message(bot):
 @app.command("api")
 async def api(chat: Chat) -> None:
     with pytest.raises(AttributeError):
-        chat.nothing
+        _ = chat.nothing
     answer = await chat.telegram.get_me() if chat.platform == "telegram" else {"ok": 1}
     await chat.say(f"{answer}")
 
@@ -340,75 +334,6 @@ async def api(chat: Chat) -> None:
 async def test_an_unknown_name_is_an_attribute_error(bot):
     await bot.user().says("/api")
     bot.expect("{'ok': 1}")
-
-
-# -- what a dialog must not do ---------------------------------------------------------------
-
-
-async def _foreign(chat: Chat, what: str) -> None:
-    if what == "sleep":
-        await asyncio.sleep(1)
-    elif what == "zero":
-        await asyncio.sleep(0)
-    elif what == "timeout":
-        async with asyncio.timeout(1):
-            await chat.ask("x?")
-    elif what == "gather":
-        await asyncio.gather(chat.ask("x?"))
-    elif what == "task":
-        asyncio.create_task(chat.ask("x?"))
-    elif what == "group":
-        async with asyncio.TaskGroup():
-            pass
-    elif what == "wait_for":
-        await asyncio.wait_for(chat.ask("x?"), 1)
-    elif what == "thread":
-        await asyncio.to_thread(print)
-
-
-@app.message(r"^foreign (?P<what>\w+)$")
-async def foreign(chat: Chat, what: str) -> None:
-    await _foreign(chat, what)
-
-
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-@pytest.mark.parametrize(
-    "what", ["sleep", "zero", "timeout", "gather", "task", "group", "wait_for", "thread"]
-)
-async def test_a_foreign_await_is_an_error_at_the_users_line(bot, what):
-    await bot.user().says(f"foreign {what}")
-    bot.expect("Sorry, something went wrong")
-    error = bot.expect_failure("ForeignAwait")
-    assert "in _foreign" in error
-    assert "chat.run(fn, ...)" in error
-
-
-def _forbidden(what: str) -> object:
-    if what == "time":
-        return time.time()
-    if what == "now":
-        return datetime.datetime.now()
-    if what == "random":
-        return random.random()
-    if what == "randint":
-        return random.randint(1, 6)
-    if what == "uuid":
-        return uuid.uuid4()
-    return open(__file__)
-
-
-@app.message(r"^forbidden (?P<what>\w+)$")
-async def forbidden(chat: Chat, what: str) -> None:
-    await chat.say(str(_forbidden(what)))
-
-
-@pytest.mark.parametrize("what", ["time", "now", "random", "randint", "uuid", "open"])
-async def test_strict_mode_reports_calls_that_replays_cannot_repeat(bot, what):
-    from legato.errors import Nondeterminism
-
-    with pytest.raises(Nondeterminism, match=r"test_dialogs\.py:\d+"):
-        await bot.user().says(f"forbidden {what}")
-    bot.expect_failure("Nondeterminism")
 
 
 def test_user_gone_is_an_error_a_dialog_may_catch():

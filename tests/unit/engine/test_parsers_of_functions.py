@@ -5,6 +5,7 @@ import dataclasses
 import decimal
 import enum
 import functools
+import itertools
 import re
 import typing
 from fractions import Fraction
@@ -133,7 +134,7 @@ class Nothing(enum.Enum):
         Record,
         Form,
     ],
-    ids=str,
+    ids=map(str, itertools.count()),
 )
 def test_what_no_answer_can_be_read_as_is_told_with_what_can(kind: Any) -> None:
     with pytest.raises(Misuse, match=r"ask\(\.\.\., .*It can be str, int, float, .*a function"):
@@ -157,9 +158,9 @@ def test_what_no_answer_can_be_read_as_is_told_with_what_can(kind: Any) -> None:
         (Literal[b"a"], "no answer that a person can give"),
         (list[list[int]], "single text"),
         (list[Photo], "single text"),
-        (list[dict], "no answer can be read so"),  # type: ignore[type-arg]
+        (list[dict], "no answer can be read so"),
     ],
-    ids=str,
+    ids=map(str, itertools.count()),
 )
 def test_other_mistakes_are_told_with_their_cure(kind: Any, says: str) -> None:
     with pytest.raises(Misuse, match=says):

@@ -1,0 +1,91 @@
+"""Conversations that cannot run as they are: what is written for them. Decisions without I/O."""
+
+from __future__ import annotations
+
+import msgspec
+
+from legato.engine import journal
+from legato.engine.dialog import Dialog
+from legato.engine.services import Services
+from legato.engine.versions import Live, restarted
+from legato.errors import Mismatch
+from legato.model.events import AnyEvent
+from legato.model.records import HELD, RUNNING, WAITING, Commit, Conversation, Loaded, Mail, State
+from legato.model.values import to_stored
+
+EPOCH_BITS = 20
+"""Low bits of an epoch: a hash of the update that began it."""
+
+
+def mail(key: str, event: AnyEvent) -> Mail:
+    """An event as it lies in the mailbox of `key`."""
+    return Mail(event.id, key, journal.encode(event))
+
+
+def deposit(key: str, event: AnyEvent, now_ms: int) -> Commit:
+    """Keeps an event for later; one that is known already is ignored."""
+    return Commit(at_ms=now_ms, deposit=(mail(key, event),))
+
+
+def ended(row: Conversation, update_id: str, now_ms: int) -> Commit:
+    """Ends a conversation without running its code: it is parked, and somebody cancels it."""
+    return Commit(
+        at_ms=now_ms, key=row.key, expect=(row.epoch, row.head), row=None, update_id=update_id
+    )
+
+
+def held(loaded: Loaded, error: Mismatch, event: AnyEvent | None, now_ms: int) -> Commit:
+    """Parks a conversation that the code no longer fits, with its journal and its mail."""
+    row = loaded.conversation
+    state = msgspec.structs.replace(journal.decode_state(row.state), error=str(error))
+    return Commit(
+        at_ms=now_ms,
+        key=row.key,
+        expect=(row.epoch, row.head),
+        row=msgspec.structs.replace(
+            row,
+            head=row.head + 1,
+            status=HELD,
+            wake_ms=0,
+            state=journal.encode(state),
+            updated_ms=now_ms,
+        ),
+        deposit=() if event is None else (mail(row.key, event),),
+    )
+
+
+def begun_anew(loaded: Loaded, dialog: Dialog, services: Services, now_ms: int) -> Live:
+    """The conversation from the dialog's first line, in a new epoch, not started yet."""
+    row = loaded.conversation
+    birth = journal.decode_birth(loaded.birth)
+    args = restarted(loaded, dialog, journal.read(loaded.segments))
+    stored = birth.args if args is None else {k: to_stored(v) for k, v in args.items()}
+    birth = msgspec.structs.replace(birth, args=stored, at_ms=now_ms)
+    fresh = msgspec.structs.replace(row, version=dialog.version, epoch=row.epoch + 1, head=0)
+    return Live(dialog, fresh, birth, services.chat_services(birth.place), State())
+
+
+def unfinished(row: Conversation) -> bool:
+    """Whether the Turn that left this row may have died before its end: in the middle, or before
+    it looked for signals that had come early.
+    """
+    if row.status == WAITING:
+        return any(wait.signal for wait in journal.decode_state(row.state).waits)
+    return row.status == RUNNING
+
+
+def new_epoch(now_ms: int, update_id: str) -> int:
+    """A number that no other conversation of this key has: the time, then a hash (FNV-1a) of the
+    update that starts it. The same in every attempt at the same update.
+    """
+    value = 0xCBF29CE484222325
+    for byte in update_id.encode("utf-8", "surrogatepass"):
+        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return (now_ms << EPOCH_BITS) | (value & ((1 << EPOCH_BITS) - 1))
+
+
+def same_life(one: int, other: int) -> bool:
+    """Whether two epochs are of one conversation: `goto` adds 1, a new conversation begins at
+    another time.
+    """
+    return one >> EPOCH_BITS == other >> EPOCH_BITS
