@@ -2,10 +2,12 @@
 
 import pytest
 
+from legato.testing.script import Bot
+
 pytestmark = pytest.mark.legato_app("examples/adder.py")
 
 
-async def test_two_numbers_are_added(bot):
+async def test_two_numbers_are_added(bot: Bot) -> None:
     ann = bot.user("Ann")
     await ann.says("/start")
     bot.expect("First number?")
@@ -16,7 +18,7 @@ async def test_two_numbers_are_added(bot):
     bot.expect_nothing()
 
 
-async def test_what_is_no_number_is_asked_for_again(bot):
+async def test_what_is_no_number_is_asked_for_again(bot: Bot) -> None:
     ann = bot.user("Ann")
     await ann.says("/start")
     bot.expect("First number?")
@@ -28,7 +30,7 @@ async def test_what_is_no_number_is_asked_for_again(bot):
     bot.expect("Second number?", "Sum: 0")
 
 
-async def test_twenty_seconds_of_silence_end_the_dialog(bot):
+async def test_twenty_seconds_of_silence_end_the_dialog(bot: Bot) -> None:
     ann = bot.user("Ann")
     await ann.says("/start")
     await ann.says("2")
@@ -41,7 +43,7 @@ async def test_twenty_seconds_of_silence_end_the_dialog(bot):
     bot.expect_nothing()
 
 
-async def test_repeated_updates_are_applied_once(bot):
+async def test_repeated_updates_are_applied_once(bot: Bot) -> None:
     ann = bot.user("Ann")
     await ann.says("/start", repeat=3)
     await ann.says("2", repeat=3)
@@ -50,7 +52,7 @@ async def test_repeated_updates_are_applied_once(bot):
     bot.expect_nothing()
 
 
-async def test_two_people_do_not_meet(bot):
+async def test_two_people_do_not_meet(bot: Bot) -> None:
     ann, bob = bot.user("Ann"), bot.user("Bob")
     await ann.says("/start")
     await bob.says("/start")
@@ -61,7 +63,7 @@ async def test_two_people_do_not_meet(bot):
     bot.expect("First", "First", "Second", "Second", "Sum: 3", "Sum: 30")
 
 
-async def test_a_start_in_the_middle_begins_again(bot):
+async def test_a_start_in_the_middle_begins_again(bot: Bot) -> None:
     ann = bot.user("Ann")
     await ann.says("/start")
     await ann.says("1")
