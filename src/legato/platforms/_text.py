@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
-_SENTENCE = re.compile(r"[.!?…。！？]+[\"'»”’)\]]*\s+|[。！？]+")
+_SENTENCE = r"[.!?…。！？]+[\"'»”’)\]]*\s+|[。！？]+"
 _ZWJ = "\u200d"
 _CLUSTER = 64
 """A cluster longer than this (stacked accents) may be cut: a bound, not a rule of Unicode."""
@@ -75,8 +73,10 @@ def _boundary(text: str, start: int, end: int) -> int:
         at = text.rfind(mark, middle, end)
         if at >= 0:
             return at + len(mark)
+    import re  # only long texts pay for compiling it
+
     sentence = 0
-    for match in _SENTENCE.finditer(text, middle, end):
+    for match in re.compile(_SENTENCE).finditer(text, middle, end):
         sentence = match.end()
     if sentence:
         return sentence

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from legato.errors import Misuse, Unsupported
 from legato.model.events import Address
 from legato.model.messages import (
@@ -19,7 +17,6 @@ from legato.model.messages import (
     Send,
 )
 from legato.model.records import Call
-from legato.platforms._markup import html, markdown, pieces
 from legato.platforms._text import clean, split, units
 
 TEXT = 4096
@@ -40,9 +37,7 @@ _METHODS = {
 }
 _NO_CAPTION = ("video_note", "sticker")
 _EDITABLE = ("photo", "document", "audio", "video", "animation")
-_METHOD = re.compile(r"[A-Za-z]{1,64}")
-_NUMBER = re.compile(r"-?[0-9]{1,18}")
-_OF_A_CHAT = re.compile(r"(send|edit|delete|pin|unpin|copy|forward|stop)|.*Chat(?!MenuButton)")
+_OF_A_CHAT = ("send", "edit", "delete", "pin", "unpin", "copy", "forward", "stop")
 
 Params = dict[str, object]
 
@@ -73,7 +68,8 @@ def render(out: Outgoing, place: Address) -> list[Call]:
 
 def number(text: str) -> int | str:
     """An id as the number it is; "@channel" and the like as they are."""
-    return int(text) if _NUMBER.fullmatch(text) else text
+    digits = text.removeprefix("-")
+    return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 19 else text
 
 
 def texts(text: str, format: str, first: int, rest: int) -> list[Params]:
@@ -83,6 +79,8 @@ def texts(text: str, format: str, first: int, rest: int) -> list[Params]:
     text = clean(text)
     if format == "":
         return [{"text": part} for part in split(text, first, rest)]
+    from legato.platforms._markup import html, markdown, pieces  # plain texts do without it
+
     if format == "markdown":
         found = pieces(markdown(text), first, rest)
     elif format == "html":
@@ -267,12 +265,15 @@ def _raw(out: Raw, place: Address) -> Call:
     """
     head, *tail = out.method.split("_")
     method = head + "".join(word[:1].upper() + word[1:] for word in tail)
-    if not _METHOD.fullmatch(method):
+    if not (method.isascii() and method.isalpha() and len(method) <= 64):
         raise Misuse(f"{out.method[:80]!r} cannot be a method of the Bot API")
     params = dict(out.params)
     sends = method.startswith("send") and method != "sendChatAction"
     says = {"chat_id", "inline_message_id"} | ({"user_id"} if method == "sendGift" else set())
-    if _OF_A_CHAT.match(method) and not params.keys() & says:
+    about_chat = method.startswith(_OF_A_CHAT) or (
+        "Chat" in method and not method.endswith("ChatMenuButton")
+    )
+    if about_chat and not params.keys() & says:
         params["chat_id"] = number(place.chat)
         if sends and "message_thread_id" not in params:
             params = _threaded(params, place)
