@@ -29,10 +29,10 @@ class Lanes:
             try:
                 await turn
             except BaseException:
-                # Cancelled: either still in the queue, or just handed the lane.
+                # Cancelled: just handed the lane, or still in the queue, or passed over already.
                 if turn.done() and not turn.cancelled():
                     self._leave(lane)
-                else:
+                elif turn in queue:
                     queue.remove(turn)
                 raise
         try:
