@@ -8,7 +8,7 @@ from legato.abc import Store
 from legato.app.router import OVERLAY, Router, Start
 from legato.app.triggers import Trigger
 from legato.engine.turns import IGNORED, Outcome, Turns
-from legato.engine.writer import Conflict
+from legato.engine.writer import Conflict, ReplySlot
 from legato.errors import Unavailable
 from legato.model.events import AnyEvent, Gone, Interrupt, Signal
 from legato.model.records import FAILED, HELD, Conversation
@@ -33,7 +33,7 @@ class Dispatcher:
         self.turns = turns
         self.store = store
 
-    async def dispatch(self, event: AnyEvent, *, may_reply: bool = False) -> Outcome:
+    async def dispatch(self, event: AnyEvent, *, slot: ReplySlot | None = None) -> Outcome:
         """Applies one event.
 
         Raises:
@@ -41,42 +41,42 @@ class Dispatcher:
         """
         for _ in range(MOST_ROUNDS):
             try:
-                outcome = await self._once(event, may_reply=may_reply)
+                outcome = await self._once(event, slot=slot)
             except Conflict:
                 continue  # another process was faster: look again
             return outcome
         raise Unavailable("too much contention for one conversation")
 
-    async def _once(self, event: AnyEvent, *, may_reply: bool) -> Outcome:
+    async def _once(self, event: AnyEvent, *, slot: ReplySlot | None) -> Outcome:
         if isinstance(event, Signal | Gone | Interrupt):
             return await self.turns.deliver(event.key, event)
         command = self.router.command(event)
         if command is not None:
             start = self.router.start(command, {}, event)
-            return await self._command(command, start, may_reply=may_reply)
+            return await self._command(command, start, slot=slot)
         for key in self.router.keys(event):
-            outcome = await self._offer(key, event, may_reply=may_reply)
+            outcome = await self._offer(key, event, slot=slot)
             if outcome.taken:
                 return outcome
         found = self.router.match(event)
         if found is None:
             return IGNORED
-        return await self._on_top(self.router.start(found[0], found[1], event), may_reply=may_reply)
+        return await self._on_top(self.router.start(found[0], found[1], event), slot=slot)
 
-    async def _offer(self, key: str, event: AnyEvent, *, may_reply: bool) -> Outcome:
+    async def _offer(self, key: str, event: AnyEvent, *, slot: ReplySlot | None) -> Outcome:
         """Offers an event to the conversation under `key`, if it can be for it."""
         peeked = await self.turns.peek(key)
         if peeked is None or not self.turns.may_take(peeked, event):
             return IGNORED
-        outcome = await self.turns.deliver(key, event, may_reply=may_reply)
+        outcome = await self.turns.deliver(key, event, slot=slot)
         if outcome.taken and key.endswith(OVERLAY):
             await self._show_question(key, event)
         return outcome
 
-    async def _command(self, trigger: Trigger, start: Start, *, may_reply: bool) -> Outcome:
+    async def _command(self, trigger: Trigger, start: Start, *, slot: ReplySlot | None) -> Outcome:
         event = start.event
         if trigger.anywhere and not trigger.cancels:
-            return await self._on_top(start, may_reply=may_reply)
+            return await self._on_top(start, slot=slot)
         standing = [k for k in self.router.keys(event) if await self.turns.peek(k) is not None]
         if standing and await self.store.get("inbox", event.id) is not None:
             # Repeated: whatever stands here now came after it and must not be touched.
@@ -84,7 +84,7 @@ class Dispatcher:
         reason = "command" if trigger.cancels else "replaced"
         for key in standing:
             await self._interrupt(key, event, reason)
-        return await self._begin(start, may_reply=may_reply)
+        return await self._begin(start, slot=slot)
 
     async def _interrupt(self, key: str, event: AnyEvent, reason: str) -> None:
         peeked = await self.turns.peek(key)
@@ -95,18 +95,18 @@ class Dispatcher:
         )
         await self.turns.deliver(key, cancel)
 
-    async def _on_top(self, start: Start, *, may_reply: bool) -> Outcome:
+    async def _on_top(self, start: Start, *, slot: ReplySlot | None) -> Outcome:
         """Starts a dialog beside whatever runs there; that one then shows its question again."""
         below = await self.turns.peek(start.key)
         if below is None or below[0].status in (FAILED, HELD):
-            return await self._begin(start, may_reply=may_reply)
+            return await self._begin(start, slot=slot)
         top = msgspec.structs.replace(start, key=start.key + OVERLAY)
         if await self.store.get("inbox", start.event.id) is not None:
             outcome = await self.turns.repeated(top.key, start.event.id)
             await self._show_question(top.key, start.event)
             return outcome
         await self._interrupt(top.key, start.event, "replaced")
-        outcome = await self._begin(top, may_reply=False)
+        outcome = await self._begin(top, slot=None)
         await self._show_question(top.key, start.event)
         return outcome
 
@@ -117,19 +117,19 @@ class Dispatcher:
         if await self.turns.peek(overlay) is None:
             await self.turns.ask_again(overlay.removesuffix(OVERLAY), f"{event.id}~again")
 
-    async def _begin(self, start: Start, *, may_reply: bool) -> Outcome:
+    async def _begin(self, start: Start, *, slot: ReplySlot | None) -> Outcome:
         standing = await self.turns.peek(start.key)
         aside: Conversation | None = None
         if standing is not None:
             if standing[0].status not in (FAILED, HELD):
                 # It caught Cancelled and goes on: the message is for it.
-                return await self.turns.deliver(start.key, start.event, may_reply=may_reply)
+                return await self.turns.deliver(start.key, start.event, slot=slot)
             aside = standing[0]
         return await self.turns.begin(
             start.key,
             start.trigger.dialog,
             start.event,
-            may_reply=may_reply,
+            slot=slot,
             args=start.args,
             aside=aside,
         )

@@ -20,12 +20,14 @@ from legato.abc import Clock, HttpClient, Platform, Store, Verdict
 from legato.app.app import App
 from legato.app.dispatch import Dispatcher
 from legato.app.lanes import Lanes
-from legato.app.router import OVERLAY, Router
+from legato.app.router import Router
 from legato.engine import journal
 from legato.engine.services import Services
 from legato.engine.turns import TAKEN, Outcome, Turns
+from legato.engine.writer import ReplySlot
 from legato.errors import Malformed, StepError, StoreError, Unavailable
 from legato.model.events import Address, AnyEvent, Gone, Interrupt, Signal
+from legato.model.ids import place_of
 from legato.model.records import FAILED, HELD, RUNNING, Call, Commit, Mail, OutboxItem
 from legato.model.values import to_stored
 from legato.outbox.relay import Relay, RelaySettings
@@ -236,23 +238,25 @@ class Runtime:
         if not events:
             self.stats["ignored"] += 1
             return Received(parsed.reply)
-        may_reply = may_reply and self.settings.webhook_reply and len(events) == 1
-        outcomes = await self._all(events, may_reply=may_reply)
-        if parsed.reply is not None:
+        slot = None
+        if may_reply and self.settings.webhook_reply and len(events) == 1:
+            slot = ReplySlot()
+        outcomes = await self._all(events, slot)
+        if parsed.reply is not None or slot is None or not outcomes:
             return Received(parsed.reply)
-        reply = next((o.reply for o in outcomes if o.reply is not None), None)
-        if reply is None:
-            return Received()
-        if not may_reply:
-            # A repeated update over a transport without answers: its call cannot ride any more.
-            return Received()
+        outcome = outcomes[0]
+        if outcome.reply is None or outcome.duplicate:
+            return Received(outcome.reply)
         lane = events[0].place.lane
-        return Received(reply, lambda: self.relay.release(lane))
+        return Received(outcome.reply, lambda: self.relay.release(lane))
 
-    async def _all(self, events: Sequence[Any], *, may_reply: bool) -> list[Outcome]:
+    async def _all(self, events: Sequence[Any], slot: ReplySlot | None) -> list[Outcome]:
         """Hands all events to their lanes, in order; waits for each, but not for slow steps."""
-        tasks = [self._spawn(self.handle(event, may_reply=may_reply)) for event in events]
+        tasks = [self._spawn(self.handle(event, slot=slot)) for event in events]
         done, slow = await asyncio.wait(tasks, timeout=self.settings.ack_after_s)
+        if slow and slot is not None and not slot.close():
+            # The answer is in the very commit that is under way: it is not lost now.
+            done, slow = await asyncio.wait(tasks)
         mails = tuple(
             Mail(event.id, self.router.lane(event), journal.encode(event))
             for event, task in zip(events, tasks, strict=True)
@@ -277,13 +281,13 @@ class Runtime:
         if isinstance(error, Exception) and not isinstance(error, StoreError):
             log.error("an update failed", exc_info=error)
 
-    async def handle(self, event: AnyEvent, *, may_reply: bool = False) -> Outcome:
+    async def handle(self, event: AnyEvent, *, slot: ReplySlot | None = None) -> Outcome:
         """Applies one event, after all earlier ones of its lane."""
         lane = self.router.lane(event)
-        return await self.lanes.run(lane, lambda: self._dispatch(event, may_reply=may_reply))
+        return await self.lanes.run(lane, lambda: self._dispatch(event, slot=slot))
 
-    async def _dispatch(self, event: AnyEvent, *, may_reply: bool) -> Outcome:
-        outcome = await self.dispatcher.dispatch(event, may_reply=may_reply)
+    async def _dispatch(self, event: AnyEvent, *, slot: ReplySlot | None) -> Outcome:
+        outcome = await self.dispatcher.dispatch(event, slot=slot)
         if outcome.duplicate:
             self.stats["duplicates"] += 1
         elif not outcome.taken:
@@ -300,7 +304,7 @@ class Runtime:
             return await self.store.get("inbox", update_id) is not None
         event = Signal(
             id=update_id,
-            place=_place(key),
+            place=place_of(key),
             key=key,
             name=name,
             value=to_stored(value, where=f"the value of signal {name!r}"),
@@ -312,7 +316,7 @@ class Runtime:
         """Cancels a conversation (also a failed or held one). False if there is none."""
         event = Interrupt(
             id=f"cancel:{key}:{self.clock.now_ms()}-{_unique()}",
-            place=_place(key),
+            place=place_of(key),
             key=key,
             reason=reason,
         )
@@ -365,7 +369,7 @@ class Runtime:
         return woken
 
     async def _wake(self, key: str) -> None:
-        lane = self.router.lane(Signal(id="", place=_place(key), key=key))
+        lane = self.router.lane(Signal(id="", place=place_of(key), key=key))
         try:
             await self.lanes.run(lane, lambda: self.turns.wake(key))
         except StoreError as error:
@@ -394,12 +398,6 @@ class Runtime:
         """Waits until no update is being worked on."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
-
-
-def _place(key: str) -> Address:
-    parts = [p.replace("%3A", ":").replace("%25", "%") for p in key.rstrip(OVERLAY).split(":")]
-    platform, bot, chat, user, thread = (*parts, "", "", "", "", "")[:5]
-    return Address(platform, bot, chat or user, user, thread.split("!")[0])
 
 
 def _unique() -> str:

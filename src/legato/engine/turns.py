@@ -19,7 +19,7 @@ from legato.engine.dialog import HOLD, Dialog
 from legato.engine.services import Services
 from legato.engine.turn import Turn
 from legato.engine.versions import Live, rebuild
-from legato.engine.writer import Conflict, Duplicate, Writer
+from legato.engine.writer import Conflict, Duplicate, ReplySlot, Writer
 from legato.errors import DeveloperError, Mismatch
 from legato.model.events import AnyEvent, Gone, Interrupt, Signal
 from legato.model.records import (
@@ -109,7 +109,7 @@ class Turns:
         dialog: Dialog,
         event: AnyEvent,
         *,
-        may_reply: bool = False,
+        slot: ReplySlot | None = None,
         args: dict[str, Any] | None = None,
         aside: Conversation | None = None,
     ) -> Outcome:
@@ -127,7 +127,7 @@ class Turns:
             event,
             None if aside is None else (aside.epoch, aside.head),
             begins=True,
-            may_reply=may_reply,
+            slot=slot,
             aside="" if aside is None else f"{key}!{aside.epoch}",
         )
         turn = Turn(self._services, live, writer)
@@ -140,7 +140,7 @@ class Turns:
             return await self._settle(turn, parked_with=error)
         return await self._settle(turn)
 
-    async def deliver(self, key: str, event: AnyEvent, *, may_reply: bool = False) -> Outcome:
+    async def deliver(self, key: str, event: AnyEvent, *, slot: ReplySlot | None = None) -> Outcome:
         """Offers an event to the conversation under `key`; IGNORED if it is not for it."""
         for _ in range(MOST_CONFLICTS):
             try:
@@ -149,14 +149,14 @@ class Turns:
                     return IGNORED
                 if isinstance(live, Loaded):
                     return await self._at_rest(live, event)
-                return await self._deliver(live, event, may_reply=may_reply)
+                return await self._deliver(live, event, slot=slot)
             except Mismatch as error:
                 return await self._changed(key, error, event)
             except Conflict:
                 self.stats["conflicts"] += 1
         return await self._deposit(key, event)
 
-    async def _deliver(self, live: Live, event: AnyEvent, *, may_reply: bool) -> Outcome:
+    async def _deliver(self, live: Live, event: AnyEvent, *, slot: ReplySlot | None) -> Outcome:
         if live.conversation.status == RUNNING:
             live = await self._read_mail(await self._finish(live))
             if live.conversation.status != WAITING or live.driver.done is not None:
@@ -165,7 +165,11 @@ class Turns:
         if isinstance(event, Gone) and not changes.same_life(event.epoch, live.conversation.epoch):
             self.cache.keep(live)
             return IGNORED
-        turn = self._turn(live, event, may_reply=may_reply)
+        moment = self._moment(event)
+        if 0 < live.conversation.wake_ms < moment:
+            await self._fire(live, moment - 1)
+            return await self.deliver(live.conversation.key, event, slot=slot)
+        turn = self._turn(live, event, slot=slot)
         try:
             taken = turn.offer(event)
         except DeveloperError as error:
@@ -182,11 +186,9 @@ class Turns:
         for _ in range(MOST_CONFLICTS):
             try:
                 live = await self._take(key)
-                if live is None:
-                    return IGNORED
-                if isinstance(live, Loaded):
-                    return IGNORED
-                return await self._wake(live)
+                return (
+                    IGNORED if live is None or isinstance(live, Loaded) else await self._wake(live)
+                )
             except Mismatch as error:
                 return await self._changed(key, error, None)
             except Conflict:
@@ -197,16 +199,27 @@ class Turns:
         if live.conversation.status == RUNNING:
             live = await self._finish(live)
         live = await self._read_mail(live)
+        await self._fire(live, self._services.clock.now_ms())
+        return TAKEN
+
+    async def _fire(self, live: Live, moment_ms: int) -> None:
+        """Lets everything happen that was due by then, one by one; then puts it to rest."""
         for _ in range(MOST_TIMERS):
             if live.conversation.status != WAITING or live.driver.done is not None:
                 break
             turn = self._turn(live)
-            if not turn.fire(self._services.clock.now_ms()):
+            if not turn.fire(moment_ms):
                 break
             await self._run(turn)
             live = turn.live
         self.cache.keep(live)
-        return TAKEN
+
+    def _moment(self, event: AnyEvent) -> int:
+        """When an event happened: what was due before goes first, what an answer that was given
+        in time and came late goes before its deadline.
+        """
+        now = self._services.clock.now_ms()
+        return min(now, event.at_ms) if event.at_ms else now
 
     async def ask_again(self, key: str, update_id: str) -> None:
         """Shows the pending question again, after something else was said in between; once for
@@ -224,9 +237,11 @@ class Turns:
         except (Conflict, Mismatch):
             return  # the next event finds out and says what is to be said
 
-    def _turn(self, live: Live, event: AnyEvent | None = None, *, may_reply: bool = False) -> Turn:
+    def _turn(
+        self, live: Live, event: AnyEvent | None = None, *, slot: ReplySlot | None = None
+    ) -> Turn:
         row = live.conversation
-        writer = Writer(self._services, event, (row.epoch, row.head), may_reply=may_reply)
+        writer = Writer(self._services, event, (row.epoch, row.head), slot=slot)
         return Turn(self._services, live, writer)
 
     # -- in the middle ------------------------------------------------------------------------------

@@ -34,6 +34,30 @@ class Duplicate(Exception):
         super().__init__()
 
 
+class ReplySlot:
+    """The room for one call in the answer to a webhook request, while that is still open.
+
+    Either a Turn takes it, or the request is answered without and closes it: never both.
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self) -> None:
+        self._state = "open"
+
+    def take(self) -> bool:
+        """The call of a Turn goes there. False: too late, the request is answered."""
+        if self._state == "open":
+            self._state = "taken"
+        return self._state == "taken"
+
+    def close(self) -> bool:
+        """The request is answered without. False: too late, a Turn has taken it."""
+        if self._state == "open":
+            self._state = "closed"
+        return self._state == "closed"
+
+
 class Writer:
     """Commits the segments of one Turn, each behind the fence that the one before left.
 
@@ -49,8 +73,8 @@ class Writer:
     """
 
     __slots__ = (
-        "_may_reply",
         "_services",
+        "_slot",
         "aside",
         "begins",
         "event",
@@ -68,11 +92,11 @@ class Writer:
         expect: tuple[int, int] | None,
         *,
         begins: bool = False,
-        may_reply: bool = False,
+        slot: ReplySlot | None = None,
         aside: str = "",
     ) -> None:
         self._services = services
-        self._may_reply = may_reply
+        self._slot = slot
         self.event = event
         self.update_id = event.id if event is not None else ""
         self.written = 0
@@ -126,8 +150,8 @@ class Writer:
         services, now = self._services, self._services.clock.now_ms()
         items = self._render(live, said, now)
         reply = b""
-        if final and self._may_reply and not self.written and items:
-            reply, items = self._ride(items)
+        if final and self._slot is not None and not self.written and items:
+            reply, items = self._ride(items, self._slot)
         begun_and_over = row is None and self.expect is None
         mail: tuple[Mail, ...] = ()
         if keep_event and self.event is not None:
@@ -192,7 +216,7 @@ class Writer:
                 )  # fmt: skip
         return items
 
-    def _ride(self, items: list[OutboxItem]) -> tuple[bytes, list[OutboxItem]]:
+    def _ride(self, items: list[OutboxItem], slot: ReplySlot) -> tuple[bytes, list[OutboxItem]]:
         """Takes the first call out of the outbox if it can answer the webhook request: nobody
         wants its result, and nothing of the chat is still under way before it.
         """
@@ -200,4 +224,4 @@ class Writer:
         if first.ref or first.call.target or not self._services.relay.idle(first.lane):
             return b"", items
         body = self._services.platform(first.place).webhook_reply(first.call, first.place)
-        return (b"", items) if body is None else (body, items[1:])
+        return (b"", items) if body is None or not slot.take() else (body, items[1:])

@@ -28,3 +28,10 @@ def _part(text: str) -> str:
     if ":" in text or "%" in text:
         return text.replace("%", "%25").replace(":", "%3A")
     return text
+
+
+def place_of(key: str) -> Address:
+    """The place that a key names, as far as its scope does ("" for the rest)."""
+    parts = [part.replace("%3A", ":").replace("%25", "%") for part in key.rstrip("^").split(":")]
+    platform, bot, chat, user, thread = (*parts, "", "", "", "", "")[:5]
+    return Address(platform, bot, chat or user, user, thread.split("!")[0])

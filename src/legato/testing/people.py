@@ -50,13 +50,19 @@ class Person:
         repeat: int = 1,
     ) -> None:
         """Sends a message; with `repeat` the platform delivers the very same update again."""
-        event = self._message(text, in_, attachments)
+        event = self.message(text, in_, attachments)
         for _ in range(repeat):
             await self.bot.send(event)
 
-    def _message(
-        self, text: str, in_: Group | None, attachments: tuple[Attachment, ...] = ()
+    def message(
+        self,
+        text: str,
+        in_: Group | None = None,
+        attachments: tuple[Attachment, ...] = (),
+        *,
+        at_ms: int = 0,
     ) -> MessageReceived:
+        """The event of a message, for `bot.send`; `at_ms`: when it was written (default now)."""
         update = self.bot.next_id()
         self.last_message = f"m{update.rpartition(':')[2]}"
         command, args = "", ""
@@ -68,7 +74,7 @@ class Person:
             id=update,
             place=self._place(in_),
             user=self.user,
-            at_ms=self.bot.clock.now_ms(),
+            at_ms=at_ms or self.bot.clock.now_ms(),
             text=text,
             message_id=self.last_message,
             command=command,

@@ -338,3 +338,22 @@ async def test_an_unknown_name_is_an_attribute_error(bot):
 
 def test_user_gone_is_an_error_a_dialog_may_catch():
     assert issubclass(UserGone, Exception)
+
+
+async def test_an_answer_given_in_time_counts_even_if_it_comes_late(bot):
+    ann = bot.user("Ann")
+    await ann.says("/nag")
+    in_time = bot.clock.now_ms() + 89_000
+    bot.clock.advance(500)  # the process slept, and no timer fired
+    await bot.send(ann.message("late but true", at_ms=in_time))
+    bot.expect("Word?", "Still there?", "late but true")
+
+
+async def test_an_answer_given_too_late_is_none(bot):
+    ann = bot.user("Ann")
+    await ann.says("/nag")
+    bot.clock.advance(500)
+    await ann.says("too late")
+    bot.expect("Word?", "Still there?")
+    bot.expect_nothing()
+    assert await bot.conversations() == []
