@@ -19,6 +19,7 @@ from msgspec import Struct
 from legato.abc import Clock, HttpClient, Platform, Store, Verdict
 from legato.app.app import App
 from legato.app.dispatch import Dispatcher
+from legato.app.knobs import RuntimeSettings
 from legato.app.lanes import Lanes
 from legato.app.router import Router
 from legato.engine import journal
@@ -30,7 +31,7 @@ from legato.model.events import Address, AnyEvent, Gone, Interrupt, Signal
 from legato.model.ids import place_of
 from legato.model.records import FAILED, HELD, RUNNING, Call, Commit, Mail, OutboxItem
 from legato.model.values import to_stored
-from legato.outbox.relay import Relay, RelaySettings
+from legato.outbox.relay import Relay
 
 log = logging.getLogger("legato.runtime")
 
@@ -41,26 +42,6 @@ LARGEST_DOWNLOAD = 20 * 1024 * 1024
 KEEP_IDS_MS = 8 * 24 * 3600 * 1000
 """Consumed update ids are kept for 8 days: longer than any platform repeats one."""
 PURGE_EVERY_S = 3600.0
-
-
-class RuntimeSettings(Struct, frozen=True):
-    """Knobs.
-
-    Attributes:
-        cache: Live conversations kept in memory; 0 replays every Turn.
-        ack_after_s: A Turn that takes longer is acknowledged early, its update put in the mailbox.
-        tick_s: How often due timers are looked for.
-        rescan_s: How often the store is asked for deliveries that somebody else queued.
-        webhook_reply: Whether the first call of a Turn may ride in the webhook's answer.
-        relay: Of the relay.
-    """
-
-    cache: int = 2000
-    ack_after_s: float = 1.0
-    tick_s: float = 0.2
-    rescan_s: float = 5.0
-    webhook_reply: bool = True
-    relay: RelaySettings | None = None
 
 
 class Received(Struct, frozen=True):

@@ -1,0 +1,27 @@
+"""Knobs of the runtime."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from legato.outbox.relay import RelaySettings
+
+
+class RuntimeSettings(Struct, frozen=True):
+    """Knobs.
+
+    Attributes:
+        cache: Live conversations kept in memory; 0 replays every Turn.
+        ack_after_s: A Turn that takes longer is acknowledged early, its update put in the mailbox.
+        tick_s: How often due timers are looked for.
+        rescan_s: How often the store is asked for deliveries that somebody else queued.
+        webhook_reply: Whether the first call of a Turn may ride in the webhook's answer.
+        relay: Of the relay.
+    """
+
+    cache: int = 2000
+    ack_after_s: float = 1.0
+    tick_s: float = 0.2
+    rescan_s: float = 5.0
+    webhook_reply: bool = True
+    relay: RelaySettings | None = None
