@@ -155,6 +155,11 @@ def test_a_reply_names_the_message_it_answers_but_in_a_topic_its_opening_is_no_r
     assert message("topic_message").place == Address("telegram", "4200", "-1001222", "5002", "55")
 
 
+def test_a_thread_of_replies_outside_of_a_forum_is_no_topic() -> None:
+    event = message("reply_in_a_group")
+    assert (event.place.thread, event.reply_to) == ("", "207")
+
+
 def test_who_speaks_for_a_group_or_a_channel_is_that_chat() -> None:
     admin, channel = message("anonymous_admin"), message("channel_speaks_in_group")
 
