@@ -156,7 +156,7 @@ class Chat:
             keyboard=keyboard,
             media=outgoing.media(photo, file),
             reply_to=reference(reply_to),
-            mention=self._birth.place.user if self._services.capabilities.public else "",
+            mention=self._mention,
             silent=silent,
             preview=preview,
         )
@@ -235,9 +235,14 @@ class Chat:
         return answer
 
     def _addressed(self, message: Message) -> Message:
-        if not self._services.capabilities.public or message.mention:
-            return message
-        return outgoing.mentioning(message, self._birth.place.user)
+        return message if message.mention else outgoing.mentioning(message, self._mention)
+
+    @property
+    def _mention(self) -> str:
+        """How to address the user in a loud room; "" where nobody else reads, or all are meant."""
+        if not self._services.capabilities.public or not self._birth.place.user:
+            return ""
+        return self.user.mention
 
     async def receive(
         self,

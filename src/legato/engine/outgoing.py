@@ -143,9 +143,9 @@ def prompt(
     )
 
 
-def mentioning(message: Message, user: str) -> Message:
-    """The same message, addressed to `user`."""
-    return structs.replace(message, mention=user)
+def mentioning(message: Message, mention: str) -> Message:
+    """The same message, addressed to somebody."""
+    return structs.replace(message, mention=mention) if mention else message
 
 
 def media(photo: Any, file: Any) -> Media | None:

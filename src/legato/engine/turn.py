@@ -120,7 +120,8 @@ class Turn:
             self._feed(self._record(pending, error=TooManyAttempts(attempts)))
             return
         text = op.retry or reason or "That is not a valid answer."
-        mention = event.place.user if self.live.chat._services.capabilities.public else ""
+        public = self.live.chat._services.capabilities.public
+        mention = event.user.mention if public and event.user is not None else ""
         self._retries.append(Said("", Send(Message(text=text, mention=mention)), None))
 
     def fire(self, now_ms: int) -> bool:

@@ -56,7 +56,7 @@ class Message(Struct, frozen=True, omit_defaults=True):
             "remove" (takes a reply keyboard away).
         media: A photo or a file.
         reply_to: Platform id of a message to answer, or "ref:..." of one of our own.
-        mention: Where a whole room reads along, address this user (id).
+        mention: Where a whole room reads along: how to address the one it is for ("@ann").
         silent: Deliver without a sound.
         preview: Whether links are previewed.
     """
