@@ -145,7 +145,8 @@ def test_both_read_our_fixtures_and_find_in_them_what_we_find() -> None:
             assert event.place.chat == str(message.chat_id)
             read = getattr(theirs, theirs.event_type)
             assert event.text == (read.text or read.caption or event.text)
-            assert event.place.thread == str(read.message_thread_id or "")
+            topic = read.message_thread_id if read.is_topic_message else ""
+            assert event.place.thread == str(topic or "")
             if event.photo is not None:
                 assert event.photo.id == max(read.photo, key=lambda p: p.width * p.height).file_id
         if others.callback_query is not None:
