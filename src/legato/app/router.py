@@ -9,10 +9,7 @@ from msgspec import Struct, structs
 from legato.app.triggers import Trigger, Triggers
 from legato.engine.dialog import Dialogs
 from legato.model.events import Address, AnyEvent
-from legato.model.ids import SCOPES, conversation_key
-
-OVERLAY = "^"
-"""Suffix of the key under which a dialog runs on top of another one (anywhere, patterns)."""
+from legato.model.ids import OVERLAY, SCOPES, conversation_key, place_of
 
 
 class Start(Struct, frozen=True):
@@ -49,12 +46,7 @@ class Router:
     def lane(self, event: AnyEvent) -> str:
         """Events of one lane are worked on one after another: it covers every key they share."""
         key: str = getattr(event, "key", "")
-        if key:
-            platform, bot, chat, user, _thread = key.rstrip(OVERLAY).split("!")[0].split(":")
-            if self._lane == "chat":
-                return f"{platform}:{bot}:{chat}::"
-            return f"{platform}:{bot}::{user}:" if self._lane == "user" else key
-        return conversation_key(event.place, self._lane)
+        return conversation_key(place_of(key) if key else event.place, self._lane)
 
     def keys(self, event: AnyEvent) -> list[str]:
         """Keys under which a conversation may wait for this event, the likeliest first."""

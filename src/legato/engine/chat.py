@@ -67,11 +67,6 @@ class Chat:
         return self.user.locale
 
     @property
-    def event(self) -> Event:
-        """The event that started this conversation."""
-        return self._birth.event
-
-    @property
     def message(self) -> MessageReceived:
         """The message that started it.
 

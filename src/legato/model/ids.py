@@ -7,12 +7,18 @@ from legato.model.events import Address
 SCOPES = ("user_in_chat", "chat", "user", "thread")
 
 
+OVERLAY = "^"
+"""Suffix of the key of a dialog that runs on top of another one."""
+ASIDE = "!"
+"""Between the key that a parked conversation had and its epoch, in the key that it has now."""
+
+
 def conversation_key(place: Address, scope: str) -> str:
     """Text key of the conversation that `place` belongs to under `scope`.
 
-    Shape: "platform:bot:chat:user:thread" with the parts that the scope ignores left empty;
-    ":" and "%" inside an id are escaped, so keys never collide. Parts the scope needs but the
-    place lacks stay empty.
+    Shape: "platform:bot:chat:user:thread" with the parts that the scope ignores left empty; ":",
+    "%" and the marks of suffixes are escaped inside an id, so keys never collide. Parts the scope
+    needs but the place lacks stay empty.
     """
     head = f"{_part(place.platform)}:{_part(place.bot)}"
     if scope == "user_in_chat":
@@ -24,14 +30,24 @@ def conversation_key(place: Address, scope: str) -> str:
     return f"{head}:{_part(place.chat)}::{_part(place.thread)}"
 
 
+_ESCAPES = (("%", "%25"), (":", "%3A"), (OVERLAY, "%5E"), (ASIDE, "%21"))
+
+
 def _part(text: str) -> str:
-    if ":" in text or "%" in text:
-        return text.replace("%", "%25").replace(":", "%3A")
+    if not text.isalnum():
+        for plain, escaped in _ESCAPES:
+            text = text.replace(plain, escaped)
     return text
+
+
+def _whole(part: str) -> str:
+    for plain, escaped in reversed(_ESCAPES):
+        part = part.replace(escaped, plain)
+    return part
 
 
 def place_of(key: str) -> Address:
     """The place that a key names, as far as its scope does ("" for the rest)."""
-    parts = [part.replace("%3A", ":").replace("%25", "%") for part in key.rstrip("^").split(":")]
+    parts = [_whole(part) for part in key.partition(ASIDE)[0].rstrip(OVERLAY).split(":")]
     platform, bot, chat, user, thread = (*parts, "", "", "", "", "")[:5]
-    return Address(platform, bot, chat or user, user, thread.split("!")[0])
+    return Address(platform, bot, chat or user, user, thread)
