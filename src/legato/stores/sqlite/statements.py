@@ -107,7 +107,7 @@ _PUT = """INSERT INTO kept (space, name, value, at_ms) VALUES (?, ?, ?, ?)
     ON CONFLICT (space, name) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms"""
 _FORGET = "DELETE FROM kept WHERE space = ? AND name = ?"
 _PURGE_INBOX = "DELETE FROM inbox WHERE payload IS NULL AND at_ms < ?"
-_PURGE_SENT = "DELETE FROM kept WHERE space = 'sent' AND at_ms < ?"
+_PURGE_SENT = "DELETE FROM kept INDEXED BY kept_sent WHERE space = 'sent' AND at_ms < ?"
 _KEEP_SENT = """INSERT INTO kept (space, name, value, at_ms)
     SELECT 'sent', ?, ?, created_ms FROM outbox WHERE id = ?
     ON CONFLICT (space, name) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms"""
@@ -281,7 +281,7 @@ def get(execute: Execute, space: str, name: str) -> bytes | None:
 
 
 def _conversation(row: Row) -> Conversation:
-    if type(row[0]) is str and type(row[1]) is str:
+    if type(row[0]) is type(row[1]) is type(row[2]) is str:
         return Conversation(*row)
     key, dialog, version, *rest = row
     return Conversation(_text(key), _text(dialog), _text(version), *rest)

@@ -60,16 +60,17 @@ class SQLiteStore(Store):
         if self._writer is not None:
             return
         connection = self._database.open()
+        transactions = self._transactions = Transactions(self._database, connection)
         try:
-            transactions = self._transactions = Transactions(self._database, connection)
             if self._threads:
                 self._reader = self._database.reader()
                 self._writer = GroupWriter(transactions, self._database.busy_s)
             else:
                 self._writer = InlineWriter(transactions)
-        except BaseException:
-            connection.close()
+        except BaseException as error:
             self._disconnect()
+            if isinstance(error, sqlite3.Error):
+                raise self._database.error(error) from error
             raise
 
     async def close(self) -> None:
@@ -82,7 +83,9 @@ class SQLiteStore(Store):
             self._disconnect()
 
     def _disconnect(self) -> None:
-        self._transactions = None
+        transactions, self._transactions = self._transactions, None
+        if transactions is not None:
+            transactions.close()
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()

@@ -21,7 +21,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from legato.errors import Misuse, StoreUnavailable
+from legato.errors import Misuse, StoreError, StoreUnavailable
 from legato.model.records import Commit, Committed, Settled
 from legato.stores.sqlite.files import Connection, Database
 from legato.stores.sqlite.statements import Execute, tolerant, write_commit, write_settled
@@ -140,8 +140,7 @@ class InlineWriter:
         return result
 
     async def close(self) -> None:
-        """Disconnects. Idempotent."""
-        self._transactions.close()
+        """Nothing is ever pending here."""
 
 
 class GroupWriter:
@@ -184,17 +183,18 @@ class GroupWriter:
         return done
 
     async def close(self) -> None:
-        """Finishes what was asked for before, then disconnects. Idempotent."""
+        """Finishes what was asked for before, then ends the thread. Idempotent."""
         if self._closed:
             return
         try:
             if self._busy and asyncio.get_running_loop() is self._loop:
                 await self.submit(())  # in order: everything before it is done then
+        except (sqlite3.Error, StoreError):
+            pass  # nothing of ours was in it, and the others were told
         finally:
             self._closed = True
             self._calls.put(None)
             self._thread.join()
-            self._transactions.close()
 
     # -- one batch, step by step --------------------------------------------------------------
 
