@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from legato.abc import Store
-from legato.app.router import OVERLAY, Router, Start
+from legato.app.router import Router, Start
 from legato.app.triggers import Trigger
 from legato.engine.turns import IGNORED, Outcome, Turns
 from legato.engine.writer import Conflict, ReplySlot
 from legato.errors import Unavailable
 from legato.model.events import AnyEvent, Gone, Interrupt, Signal
+from legato.model.ids import OVERLAY
 from legato.model.records import FAILED, HELD, Conversation
 
 MOST_ROUNDS = 10
