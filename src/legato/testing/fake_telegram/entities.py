@@ -132,8 +132,22 @@ def _html(text: str) -> tuple[str, list[Entity]]:
                 open_tags.append(_opened(inside, size, offset))
     if open_tags:
         raise Unparsable(f'Can\'t find end tag corresponding to start tag "{open_tags[-1][0]}"')
+    entities.reverse()  # the outer one of two over the same text comes first
     entities.sort(key=lambda e: (int(str(e["offset"])), -int(str(e["length"]))))
-    return "".join(out), entities
+    return "".join(out), _merged(entities)
+
+
+def _merged(entities: list[Entity]) -> list[Entity]:
+    """With <pre><code class="language-x"> as the one entity that it means."""
+    found: list[Entity] = []
+    for entity in entities:
+        last = found[-1] if found else {}
+        inside = all(last.get(key) == entity[key] for key in ("offset", "length"))
+        if inside and last.get("type") == "pre" and "language" in entity:
+            last["language"] = entity["language"]
+        else:
+            found.append(entity)
+    return found
 
 
 def _opened(inside: str, size: int, offset: int) -> tuple[str, Entity]:

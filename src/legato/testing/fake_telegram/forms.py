@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -69,6 +70,9 @@ _BOOLS = frozenset(
 )
 
 
+_ITEM = re.compile(r';\s*([\w*]+)=(?:"([^"]*)"|([^;\s]*))')
+
+
 def parameters(query: str, content_type: str, body: bytes) -> tuple[Params, dict[str, Upload]]:
     """(parameters, files) of a call. Whatever way they came, they have JSON's types.
 
@@ -113,9 +117,8 @@ def _disposition(head: str) -> tuple[str, str | None]:
     found: dict[str, str] = {}
     for line in head.split("\r\n"):
         if line.lower().startswith("content-disposition:"):
-            for item in line.split(";")[1:]:
-                key, _, value = item.strip().partition("=")
-                found[key.lower()] = value.strip('"')
+            for key, quoted, bare in _ITEM.findall(line):
+                found[key.lower()] = quoted or bare
     return found.get("name", ""), found.get("filename")
 
 
