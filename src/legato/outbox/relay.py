@@ -72,6 +72,7 @@ class Relay:
         self._acks = Acks(http, clock, settings.acks, self._check_idle)
         self._recovery: asyncio.Future[None] | None = None
         self._late: list[OutboxItem | Asked] = []
+        self._found: set[int] = set()  # by the last recovery, perhaps before they were offered
         self._idle: set[asyncio.Future[None]] = set()
         self._closed = False
 
@@ -85,7 +86,8 @@ class Relay:
     def offer(self, items: Sequence[OutboxItem]) -> None:
         """Queues items just committed (with their ids), in order. Never waits.
 
-        After `close` nothing is taken: the items are in the store, for the next start.
+        Those that a recovery found in the store before are not queued again. After `close` nothing
+        is taken: the items are in the store, for the next start.
         """
         if self._closed:
             return
@@ -93,7 +95,8 @@ class Relay:
             self._late.extend(items)
             return
         for item in items:
-            self._lanes.enqueue(item)
+            if item.id not in self._found:
+                self._lanes.enqueue(item)
 
     def hold(self, lane: str) -> None:
         """Starts no send in `lane` until as many `release` calls: a webhook reply to that chat is
@@ -206,6 +209,7 @@ class Relay:
             return 0
         self._recovery = asyncio.get_running_loop().create_future()
         seen = self.known_ids()
+        self._found = set()  # what it held was offered long ago
         try:
             return await self._take_over(seen, only)
         finally:
@@ -237,6 +241,7 @@ class Relay:
                     strangers[bot] = strangers.get(bot, 0) + 1
                 else:
                     taken += 1
+                    self._found.add(item.id)
                     self._lanes.enqueue(replace(item, state=QUEUED))
             if len(page) < PAGE:
                 break

@@ -119,6 +119,17 @@ async def test_items_this_process_knows_are_not_taken_twice() -> None:
 
 
 @virtual
+async def test_what_a_recovery_finds_before_it_is_offered_is_sent_once() -> None:
+    async with World() as w:
+        said = await w.commit(item("a"), item("b"))  # durable, but its Turn goes on a moment later
+        assert await w.relay.recover() == 2
+        await w.relay.flush(1)
+        w.relay.offer([*said, *await w.commit(item("c"))])
+        assert await w.relay.flush(1) == 0
+        assert w.bot.methods() == ["a", "b", "c"]
+
+
+@virtual
 async def test_a_recovery_that_fails_keeps_what_was_offered_meanwhile() -> None:
     async with World() as w:
         said = await w.commit(item("a"))
