@@ -132,6 +132,11 @@ def test_what_was_sent_keeps_its_result(result: object, message_id: str) -> None
     assert send(SAY, ok(result)) == Verdict("sent", message_id, result)
 
 
+def test_a_result_that_cannot_be_read_was_sent_all_the_same() -> None:
+    verdict = send(SAY, HttpResponse(200, body=b'{"ok":true,"result":{"x":1e999}}'))
+    assert (verdict.outcome, verdict.result) == ("sent", None)
+
+
 @pytest.mark.parametrize(
     ("call", "response", "expected"),
     [
