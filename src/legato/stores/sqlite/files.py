@@ -182,17 +182,13 @@ class Database:
     def _migrate(self, connection: Connection) -> None:
         self._write_ahead(connection)
         for number in range(self._version(connection), len(MIGRATIONS)):
+            # If a statement fails, the connection is closed, which undoes the step.
             connection.execute("BEGIN IMMEDIATE")
-            try:
-                for statement in MIGRATIONS[number]:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {number + 1}")
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+            for statement in MIGRATIONS[number]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+            connection.execute("COMMIT")
 
     # -- the lock -----------------------------------------------------------------------------
 
@@ -284,13 +280,11 @@ _UNAVAILABLE = frozenset(
 )
 
 
-if sys.platform == "win32":
+if sys.platform == "win32":  # pragma: no cover - the suite runs on Unix
     import msvcrt
 
     def _lock(handle: int) -> None:
-        os.lseek(
-            handle, 1 << 30, os.SEEK_SET
-        )  # a byte far behind the process id, which stays readable
+        os.lseek(handle, 1 << 30, os.SEEK_SET)  # far behind the process id, which stays readable
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         os.lseek(handle, 0, os.SEEK_SET)
 

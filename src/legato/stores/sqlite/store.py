@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from legato.abc.store import Store
-from legato.errors import ConfigError, StoreUnavailable
+from legato.errors import ConfigError, StoreCorrupt, StoreUnavailable
 from legato.model.records import Commit, Committed, Conversation, Loaded, Mail, OutboxItem, Settled
 from legato.stores.sqlite import statements
 from legato.stores.sqlite.files import Connect, Connection, Database, connect
@@ -167,6 +167,8 @@ class SQLiteStore(Store):
                     execute("COMMIT")
         except sqlite3.Error as error:
             raise self._database.error(error) from error
+        except StoreCorrupt as error:  # a stored call that is none: say in which file
+            raise self._database.corrupt(str(error)) from error
 
     def _connection(self) -> Connection:
         if self._reader is not None:

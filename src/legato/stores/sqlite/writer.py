@@ -86,8 +86,7 @@ class Transactions:
     def undo(self) -> None:
         """ROLLBACK if there is something to undo; a connection that cannot is replaced."""
         connection = self._connection
-        if connection is None:
-            return
+        assert connection is not None
         try:
             if connection.in_transaction:  # SQLite undoes some failures by itself
                 connection.execute("ROLLBACK")
@@ -98,8 +97,8 @@ class Transactions:
     def wait(self, busy_s: float) -> None:
         """How long statements wait for another process's lock from here on."""
         self._wait_s = busy_s
-        if self._connection is not None:
-            self._connection.execute(f"PRAGMA busy_timeout = {int(busy_s * 1000)}")
+        assert self._connection is not None
+        self._connection.execute(f"PRAGMA busy_timeout = {int(busy_s * 1000)}")
 
     def close(self) -> None:
         """Disconnects for good. Idempotent."""
@@ -183,9 +182,7 @@ class GroupWriter:
         return done
 
     async def close(self) -> None:
-        """Finishes what was asked for before, then ends the thread. Idempotent."""
-        if self._closed:
-            return
+        """Finishes what was asked for before, then ends the thread."""
         try:
             if self._busy and asyncio.get_running_loop() is self._loop:
                 await self.submit(())  # in order: everything before it is done then
