@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from legato.errors import ConfigError
+from legato.errors import BadToken, ConfigError
 
 if TYPE_CHECKING:
-    from legato.abc import Store
+    from legato.abc import Clock, Platform, Store
+    from legato.app.settings import Settings
 
 STORES = "sqlite:///bot.db or memory://"
 
@@ -46,4 +47,38 @@ def make_store(url: str, *, threads: bool = True, shared: bool = False) -> Store
     raise ConfigError(f"LEGATO_STORE={url!r:.80} is no store: write {STORES}")
 
 
-__all__ = ["make_store"]
+def make_platforms(settings: Settings, prefixes: tuple[str, ...], clock: Clock) -> list[Platform]:
+    """An adapter for every bot whose token is set.
+
+    Args:
+        settings: The tokens.
+        prefixes: What commands begin with.
+        clock: Time.
+
+    Raises:
+        ConfigError: A token cannot be one, or is missing beside what belongs to it.
+    """
+    found: list[Platform] = []
+    if settings.telegram_token:
+        from legato.platforms.telegram import Telegram
+        from legato.platforms.telegram.platform import API
+
+        try:
+            telegram = Telegram(
+                settings.telegram_token,
+                api=settings.telegram_api or API,
+                secret=settings.telegram_secret,
+                prefixes=prefixes,
+                clock=clock,
+            )
+        except BadToken as error:
+            raise BadToken(f"TELEGRAM_TOKEN: {error}") from None
+        except ConfigError as error:
+            raise ConfigError(f"TELEGRAM_SECRET: {error}") from None
+        found.append(telegram)
+    elif settings.telegram_secret:
+        raise ConfigError("TELEGRAM_SECRET is set, but TELEGRAM_TOKEN is not: set both or none")
+    return found
+
+
+__all__ = ["make_platforms", "make_store"]

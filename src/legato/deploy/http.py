@@ -1,0 +1,164 @@
+"""Webhooks over ASGI: `app.asgi()`, and what `legato run` serves.
+
+    POST /{platform}   an update; answered only once its Turn is committed or it is in a mailbox
+    GET  /healthz      200 while updates are taken
+    GET  /             the web chat, where there is one
+
+Answers: 401 for a forged request, before anything of it is read as JSON; 413 for a body over 1 MB;
+503 with Retry-After when nothing durable was made of the update, so that the platform repeats it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from legato.abc import HttpRequest, Platform
+from legato.errors import Forged, StoreError, Unavailable
+
+if TYPE_CHECKING:
+    from legato.app.runtime import Runtime
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BODY_LIMIT = 1_000_000
+"""Bytes; ten times what any platform sends."""
+
+JSON = (b"content-type", b"application/json")
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
+_CLOSE = (b"connection", b"close")
+
+log = logging.getLogger("legato.http")
+
+
+class TooLarge(Exception):
+    """Private: the body is longer than BODY_LIMIT."""
+
+
+class Disconnected(Exception):
+    """Private: the client went away in the middle of its request."""
+
+
+class Endpoint:
+    """The ASGI application of a running Runtime.
+
+    Args:
+        runtime: Takes the updates; started and stopped by somebody else.
+        chat: Serves "/" and everything below "/web/"; None: there is no web chat.
+
+    Attributes:
+        draining: Set once the process is about to end: /healthz says so.
+    """
+
+    def __init__(self, runtime: Runtime, chat: Asgi | None = None) -> None:
+        self._runtime = runtime
+        self.draining = False
+        self._chat = chat
+        self._platforms = {f"/{p.name}": p for p in runtime.platforms.values()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        platform = self._platforms.get(path)
+        if platform is not None and scope["type"] == "http":
+            if scope["method"] == "POST":
+                await self._update(platform, scope, receive, send)
+            else:
+                await answer(send, 405, b"POST only", (_TEXT, (b"allow", b"POST")))
+        else:
+            await self._other(path, scope, receive, send)
+
+    async def _update(self, platform: Platform, scope: Scope, receive: Receive, send: Send) -> None:
+        release: Callable[[], None] | None = None
+        try:
+            body = await read_body(scope, receive)
+            headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+            platform.verify(HttpRequest("POST", target(scope), headers, body))
+            received = await self._runtime.receive(platform, body, may_reply=True)
+            release = received.release
+            if received.reply is None:
+                await answer(send, 200)
+            else:
+                await answer(send, 200, received.reply, (JSON,))
+        except Forged as error:
+            log.warning("a request to %s was refused: %s", scope["path"], error)
+            await answer(send, 401, b"unauthorized", (_TEXT,))
+        except TooLarge:
+            await answer(send, 413, b"too large", (_TEXT, _CLOSE))
+        except Disconnected:
+            return  # nobody is there to be answered
+        except Unavailable as error:
+            await self._later(send, str(error), error.retry_after_s)
+        except StoreError as error:
+            await self._later(send, str(error), 1)
+        finally:
+            if release is not None:
+                release()
+
+    async def _later(self, send: Send, why: str, retry_after_s: int) -> None:
+        log.warning("an update was not taken, the platform repeats it: %s", why)
+        retry = (b"retry-after", str(max(1, retry_after_s)).encode())
+        await answer(send, 503, b"try again", (_TEXT, retry))
+
+    async def _other(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+        elif scope["type"] != "http":
+            raise RuntimeError(f"no such thing is served: {scope['type']}")
+        elif path == "/healthz":
+            status, body = (503, b"draining") if self.draining else (200, b"ok")
+            await answer(send, status, body, (_TEXT,))
+        elif self._chat is not None and (path == "/" or path.startswith("/web/")):
+            await self._chat(scope, receive, send)
+        else:
+            await answer(send, 404, b"not found", (_TEXT,))
+
+
+async def answer(
+    send: Send, status: int, body: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()
+) -> None:
+    """Sends a whole response."""
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int = BODY_LIMIT) -> bytes:
+    """The body of a request.
+
+    Raises:
+        TooLarge: It is (or says it is) longer than `limit`; the rest of it is not read.
+        Disconnected: The client went away before its end.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value[:19]) > limit:
+            raise TooLarge
+    message = await receive()
+    if not message.get("more_body") and message["type"] == "http.request":
+        body: bytes = message.get("body", b"")  # nearly always all of it comes at once
+        if len(body) > limit:
+            raise TooLarge
+        return body
+    pieces, size = [], 0
+    while True:
+        if message["type"] != "http.request":
+            raise Disconnected
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise TooLarge
+        pieces.append(piece)
+        if not message.get("more_body"):
+            return b"".join(pieces)
+        message = await receive()
+
+
+def target(scope: Scope) -> str:
+    """Path and query of a request, as they were sent."""
+    path = scope.get("raw_path") or scope["path"].encode()
+    query = scope.get("query_string", b"")
+    return (path + b"?" + query if query else path).decode("latin-1")  # type: ignore[no-any-return]

@@ -1,0 +1,101 @@
+"""Log lines that a person can read, and in which no secret ever stands.
+
+A Telegram token is a part of every URL that is called, so any library's message may hold one: a filter
+on our handler takes it out of messages, arguments and tracebacks. What ends the process is printed by
+the command line, which redacts it too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TextIO
+
+SHORTEST = 4
+"""Shorter texts are no secrets; taking each "s" out of every line would hide nothing but the log."""
+
+Secrets = Callable[[], Iterable[str]]
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """`text` with *** for each secret, the longest first, since one may be a part of another."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= SHORTEST:
+            text = text.replace(secret, "***")
+    return text
+
+
+class Redacting(logging.Filter):
+    """Takes secrets out of records, tracebacks included, before any handler formats them.
+
+    Args:
+        secrets: Asked for each record: a platform may make a secret only when it is set up.
+    """
+
+    def __init__(self, secrets: Secrets) -> None:
+        super().__init__()
+        self._secrets = secrets
+        self._formatter = logging.Formatter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        secrets = tuple(self._secrets())
+        try:
+            text = record.getMessage()
+        except Exception:  # noqa: BLE001 # a wrong number of arguments is no reason to lose the line
+            text = f"{record.msg} {record.args}"
+        record.msg, record.args = redact(text, secrets), None
+        if record.exc_info and record.exc_info[0] is not None and not record.exc_text:
+            record.exc_text = self._formatter.formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = redact(record.exc_text, secrets)
+        if record.stack_info:
+            record.stack_info = redact(record.stack_info, secrets)
+        return True
+
+
+class Lines(logging.Formatter):
+    """Time, level, logger, message. What follows in further lines is set in, so that no text of a
+    user can pass for a line of its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        printable = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+        return printable.rstrip("\n").replace("\n", "\n    ")
+
+
+def set_up_logs(
+    secrets: Secrets, *, level: int = logging.INFO, stream: TextIO | None = None
+) -> Callable[[], None]:
+    """Sends all logs through one redacting handler; returns a function that undoes it.
+
+    Args:
+        secrets: What must never show.
+        level: Of Legato and of the bot's own loggers; other libraries only warn.
+        stream: Where to, stderr by default.
+    """
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(Lines())
+    handler.addFilter(Redacting(secrets))
+    root = logging.getLogger()
+    before = root.level, root.handlers[:]
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    quiet = {name: logging.getLogger(name).level for name in ("uvicorn", "asyncio")}
+    for name in quiet:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+    def undo() -> None:
+        root.handlers[:] = before[1]
+        root.setLevel(before[0])
+        for name, old in quiet.items():
+            logging.getLogger(name).setLevel(old)
+        handler.close()
+
+    return undo
+
+
+__all__ = ["Lines", "Redacting", "redact", "set_up_logs"]
