@@ -43,7 +43,7 @@ class Reader:
     __slots__ = ("_bot", "_clock", "_decoder", "_prefixes", "username")
 
     def __init__(self, bot: str, prefixes: tuple[str, ...], clock: Clock) -> None:
-        self.username = ""
+        self.username: str = ""
         self._bot = bot
         self._prefixes = prefixes
         self._clock = clock

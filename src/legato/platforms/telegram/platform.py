@@ -95,11 +95,11 @@ class Telegram(Platform):
             raise BadToken("that is no Telegram token; it looks like 123456:ABC-DEF... (BotFather)")
         if secret and not _is_key(secret):
             raise ConfigError("the Telegram secret must be 1-256 characters of A-Z a-z 0-9 _ -")
-        self.name = "telegram"
-        self.bot = bot
-        self.capabilities = Capabilities(webhook_reply=True)
-        self.limits = limits
-        self.malformed = 0
+        self.name: str = "telegram"
+        self.bot: str = bot
+        self.capabilities: Capabilities = Capabilities(webhook_reply=True)
+        self.limits: Limits = limits
+        self.malformed: int = 0
         self._token = token
         self._api = api.rstrip("/")
         self._updates = updates
@@ -115,7 +115,7 @@ class Telegram(Platform):
     def _use(self, secret: str) -> None:
         self._secret = secret
         bare = self._token.partition(":")[2]
-        self.secrets = tuple(filter(None, (self._token, bare, secret)))
+        self.secrets: tuple[str, ...] = tuple(filter(None, (self._token, bare, secret)))
 
     # -- in -----------------------------------------------------------------------------------
 

@@ -27,9 +27,9 @@ class FakeUser:
         self.world = world
         self.account = account
         self.chat = chat
-        self.id = chat.id
-        self.name = chat.title
-        self.username = chat.username
+        self.id: int = chat.id
+        self.name: str = chat.title
+        self.username: str = chat.username
         self._read: dict[int, int] = {}
 
     def __repr__(self) -> str:
@@ -277,7 +277,7 @@ class FakeGroup:
     def __init__(self, world: World, chat: FakeChat) -> None:
         self.world = world
         self.chat = chat
-        self.id = chat.id
+        self.id: int = chat.id
 
     def __repr__(self) -> str:
         return repr(self.chat)

@@ -86,9 +86,9 @@ class FakeTelegram:
             second: How long one of Telegram's seconds takes here: waits of long polls and between
                 webhook retries shrink with it.
         """
-        self.world = World(token, username)
+        self.world: World = World(token, username)
         self.token = token
-        self.api = ""
+        self.api: str = ""
         self.calls: list[LoggedCall] = []
         self.log_polls = False
         self.extra: dict[str, Callable[[Params, dict[str, Upload]], object]] = {}
@@ -106,8 +106,8 @@ class FakeTelegram:
         """Starts listening, in the running loop."""
         self.world.loop = asyncio.get_running_loop()
         self.world.thread = threading.get_ident()
-        self.updates = Updates(self.world, self._carry_out_reply, self._second)
-        self.methods = Methods(self.world, self.updates)
+        self.updates: Updates = Updates(self.world, self._carry_out_reply, self._second)
+        self.methods: Methods = Methods(self.world, self.updates)
         self.world.publish = self.updates.add
         self.api = f"http://127.0.0.1:{await self._server.open(port)}"
         return self

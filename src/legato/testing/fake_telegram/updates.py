@@ -53,11 +53,11 @@ class Updates:
     ) -> None:
         self.pending: dict[int, Update] = {}
         self.webhook: Webhook | None = None
-        self.repeats = 0
-        self.repeat_polls = 0
+        self.repeats: int = 0
+        self.repeat_polls: int = 0
         self.deliveries: list[tuple[int, int]] = []
-        self.answer_within_s = 60.0
-        self.second = second
+        self.answer_within_s: float = 60.0
+        self.second: float = second
         self._world = world
         self._carry_out = carry_out
         self._next = 100_000

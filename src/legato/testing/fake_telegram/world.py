@@ -25,7 +25,7 @@ class ApiError(Exception):
     def __init__(self, code: int, description: str, parameters: Json | None = None) -> None:
         self.code = code
         self.description = description
-        self.parameters = parameters or {}
+        self.parameters: Json = parameters or {}
         super().__init__(description)
 
 
@@ -66,7 +66,7 @@ class FakeMessage:
         self.chat = chat
         self.sender = sender
         self.sender_chat: Json = {}
-        self.date = int(time.time())
+        self.date: int = int(time.time())
         self.edited = 0
         self.text = ""
         self.entities: list[Entity] = []
