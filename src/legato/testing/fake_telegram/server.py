@@ -28,7 +28,7 @@ from legato.testing.fake_telegram.world import (
 )
 
 T = TypeVar("T")
-TOKEN = "4200:fake-token-for-tests"  # of nobody
+TOKEN = "4200:fake-token-for-tests"  # nosec B105 # of nobody
 
 
 class LoggedCall(Struct, eq=False):
