@@ -1,0 +1,1 @@
+"""Twitch: chat over IRC or EventSub, answers over IRC or Helix."""
