@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from legato.abc import Store
+from legato.abc import Clock, Store
 from legato.app.router import Router, Start
 from legato.app.triggers import Trigger
-from legato.engine.turns import IGNORED, Outcome, Turns
+from legato.engine.turns import IGNORED, Outcome, Peeked, Turns
 from legato.engine.writer import Conflict, ReplySlot
 from legato.errors import Unavailable
 from legato.model.events import AnyEvent, Gone, Interrupt, Signal
 from legato.model.ids import OVERLAY
-from legato.model.records import FAILED, HELD, Conversation
+from legato.model.records import FAILED, HELD, RUNNING, WAITING, Commit, Conversation
 
+_event = msgspec.json.Decoder(AnyEvent)
 MOST_ROUNDS = 10
 """Lost races against other processes before the platform has to send the update again."""
 
@@ -29,10 +30,12 @@ class Dispatcher:
     from the update's.
     """
 
-    def __init__(self, router: Router, turns: Turns, store: Store) -> None:
+    def __init__(self, router: Router, turns: Turns, store: Store, clock: Clock) -> None:
         self.router = router
         self.turns = turns
+        turns.see_to_end = self.wake
         self.store = store
+        self.clock = clock
 
     async def dispatch(self, event: AnyEvent, *, slot: ReplySlot | None = None) -> Outcome:
         """Applies one event.
@@ -48,8 +51,44 @@ class Dispatcher:
             return outcome
         raise Unavailable("too much contention for one conversation")
 
+    async def wake(self, key: str) -> None:
+        """Lets everything happen that is due under `key`: an interrupted Turn, mail, timers."""
+        await self.turns.wake(key, 0)
+        for mailbox in dict.fromkeys((self.router.lane_of(key), key)):
+            await self._read_mail(mailbox, key)
+        await self.turns.wake(key)
+
+    async def _read_mail(self, mailbox: str, key: str) -> None:
+        """Applies what waits in a mailbox, in order, as if it came now. Early signals stay, and so
+        does all that a failed or held conversation is kept for.
+        """
+        last = ""
+        while mails := await self.store.mail(key=mailbox, after=last, limit=1):
+            peeked = await self.turns.peek(key)
+            if peeked is not None and peeked[0].status != WAITING:
+                return
+            last = mails[0].id
+            await self.apply_mail(_event.decode(mails[0].payload))
+
+    async def apply_mail(self, event: AnyEvent) -> None:
+        """Applies an event that lies in a mailbox. If nobody wants it, it is thrown away there, or
+        it would answer a later question.
+        """
+        outcome = await self.dispatch(event)
+        if not outcome.taken:
+            await self.store.commit(Commit(at_ms=self.clock.now_ms(), update_id=event.id))
+
+    async def _peek(self, key: str) -> Peeked | None:
+        """What stands under `key`, once its interrupted Turn and its mail are done with."""
+        peeked = await self.turns.peek(key)
+        if peeked is not None and peeked[0].status == RUNNING:
+            await self.wake(key)
+            return await self.turns.peek(key)
+        return peeked
+
     async def _once(self, event: AnyEvent, *, slot: ReplySlot | None) -> Outcome:
         if isinstance(event, Signal | Gone | Interrupt):
+            await self._peek(event.key)
             return await self.turns.deliver(event.key, event)
         command = self.router.command(event)
         if command is not None:
@@ -66,7 +105,7 @@ class Dispatcher:
 
     async def _offer(self, key: str, event: AnyEvent, *, slot: ReplySlot | None) -> Outcome:
         """Offers an event to the conversation under `key`, if it can be for it."""
-        peeked = await self.turns.peek(key)
+        peeked = await self._peek(key)
         if peeked is None or not self.turns.may_take(peeked, event):
             return IGNORED
         outcome = await self.turns.deliver(key, event, slot=slot)
@@ -78,7 +117,7 @@ class Dispatcher:
         event = start.event
         if trigger.anywhere and not trigger.cancels:
             return await self._on_top(start, slot=slot)
-        standing = [k for k in self.router.keys(event) if await self.turns.peek(k) is not None]
+        standing = [k for k in self.router.keys(event) if await self._peek(k) is not None]
         if standing and await self.store.get("inbox", event.id) is not None:
             # Repeated: whatever stands here now came after it and must not be touched.
             return await self.turns.repeated(start.key, event.id)
@@ -98,7 +137,7 @@ class Dispatcher:
 
     async def _on_top(self, start: Start, *, slot: ReplySlot | None) -> Outcome:
         """Starts a dialog beside whatever runs there; that one then shows its question again."""
-        below = await self.turns.peek(start.key)
+        below = await self._peek(start.key)
         if below is None or below[0].status in (FAILED, HELD):
             return await self._begin(start, slot=slot)
         top = msgspec.structs.replace(start, key=start.key + OVERLAY)

@@ -6,6 +6,13 @@ from msgspec import Struct
 
 from legato.outbox.relay import RelaySettings
 
+KEEP_IDS_MS = 8 * 24 * 3600 * 1000
+"""Consumed update ids are kept for 8 days: longer than any platform repeats one."""
+PURGE_EVERY_S = 3600.0
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+"""Between tries of an update that was acknowledged already."""
+
 
 class RuntimeSettings(Struct, frozen=True):
     """Knobs.

@@ -46,7 +46,11 @@ class Router:
     def lane(self, event: AnyEvent) -> str:
         """Events of one lane are worked on one after another: it covers every key they share."""
         key: str = getattr(event, "key", "")
-        return conversation_key(place_of(key) if key else event.place, self._lane)
+        return self.lane_of(key) if key else conversation_key(event.place, self._lane)
+
+    def lane_of(self, key: str) -> str:
+        """The lane of a conversation."""
+        return conversation_key(place_of(key), self._lane)
 
     def keys(self, event: AnyEvent) -> list[str]:
         """Keys under which a conversation may wait for this event, the likeliest first."""

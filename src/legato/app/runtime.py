@@ -19,29 +19,31 @@ from msgspec import Struct
 from legato.abc import Clock, HttpClient, Platform, Store, Verdict
 from legato.app.app import App
 from legato.app.dispatch import Dispatcher
-from legato.app.knobs import RuntimeSettings
+from legato.app.files import download
+from legato.app.knobs import (
+    FIRST_PAUSE_S,
+    KEEP_IDS_MS,
+    LONGEST_PAUSE_S,
+    PURGE_EVERY_S,
+    RuntimeSettings,
+)
 from legato.app.lanes import Lanes
 from legato.app.router import Router
 from legato.engine import journal
 from legato.engine.services import Services
 from legato.engine.turns import TAKEN, Outcome, Turns
 from legato.engine.writer import ReplySlot
-from legato.errors import Malformed, StepError, StoreError, Unavailable
+from legato.errors import Malformed, StoreError, Unavailable
 from legato.model.events import Address, AnyEvent, Gone, Interrupt, Signal
 from legato.model.ids import place_of
-from legato.model.records import FAILED, HELD, RUNNING, Call, Commit, Mail, OutboxItem
+from legato.model.records import FAILED, HELD, RUNNING, Commit, Mail, OutboxItem
 from legato.model.values import to_stored
 from legato.outbox.relay import Relay
 
-log = logging.getLogger("legato.runtime")
+log: logging.Logger = logging.getLogger("legato.runtime")
 
 _event = msgspec.json.Decoder(AnyEvent)
 PAGE = 500
-LARGEST_DOWNLOAD = 20 * 1024 * 1024
-"""Bytes: what Telegram lets bots download, too."""
-KEEP_IDS_MS = 8 * 24 * 3600 * 1000
-"""Consumed update ids are kept for 8 days: longer than any platform repeats one."""
-PURGE_EVERY_S = 3600.0
 
 
 class Received(Struct, frozen=True):
@@ -77,13 +79,13 @@ class Runtime:
         settings: RuntimeSettings | None = None,
     ) -> None:
         app.finish()
-        self.app = app
-        self.store = store
-        self.clock = clock
-        self.http = http
-        self.settings = settings or RuntimeSettings()
-        self.platforms = {(p.name, p.bot): p for p in platforms}
-        self.relay = Relay(
+        self.app: App = app
+        self.store: Store = store
+        self.clock: Clock = clock
+        self.http: HttpClient = http
+        self.settings: RuntimeSettings = settings or RuntimeSettings()
+        self.platforms: dict[tuple[str, str], Platform] = {(p.name, p.bot): p for p in platforms}
+        self.relay: Relay = Relay(
             store, self.platforms, http, clock, on_gone=self._gone, settings=self.settings.relay
         )
         services = Services(
@@ -93,13 +95,15 @@ class Runtime:
             dialogs=app.dialogs,
             platform=self.platform,
             apology=app.apology,
-            download=self._download,
+            download=lambda place, file, path: download(
+                self.platform(place), http, place, file, path
+            ),
         )
         self.services = services
-        self.turns = Turns(services, self.settings.cache)
-        self.router = Router(app.triggers, app.dialogs)
-        self.dispatcher = Dispatcher(self.router, self.turns, store)
-        self.lanes = Lanes()
+        self.turns: Turns = Turns(services, self.settings.cache)
+        self.router: Router = Router(app.triggers, app.dialogs)
+        self.dispatcher: Dispatcher = Dispatcher(self.router, self.turns, store, clock)
+        self.lanes: Lanes = Lanes()
         self.stats: dict[str, int] = {"updates": 0, "ignored": 0, "malformed": 0, "duplicates": 0}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -153,9 +157,7 @@ class Runtime:
             if peeked is not None and peeked[0].status in (FAILED, HELD):
                 row = peeked[0]
         if row is None:
-            outcome = await self.handle(event)
-            if not outcome.taken:  # nobody wants it any more
-                await self.store.commit(Commit(at_ms=self.clock.now_ms(), update_id=event.id))
+            await self._apply_mail(event)
 
     async def stop(self, deadline_s: float = 10.0) -> int:
         """Drains: finishes Turns under way, delivers what it can; returns how many items are left
@@ -238,17 +240,34 @@ class Runtime:
         if slow and slot is not None and not slot.close():
             # The answer is in the very commit that is under way: it is not lost now.
             done, slow = await asyncio.wait(tasks)
-        mails = tuple(
-            Mail(event.id, self.router.lane(event), journal.encode(event))
-            for event, task in zip(events, tasks, strict=True)
-            if task in slow
-        )
+        late = [(e, task) for e, task in zip(events, tasks, strict=True) if task in slow]
+        mails = tuple(Mail(e.id, self.router.lane(e), journal.encode(e)) for e, _ in late)
         try:
             if mails:
                 await self.store.commit(Commit(at_ms=self.clock.now_ms(), deposit=mails))
+            for event, task in late:
+                self._spawn(self._see_through(event, task)).set_name(event.id)
             return [task.result() for task in tasks if task in done]
         except StoreError as error:
             raise Unavailable(str(error)) from error
+
+    async def _see_through(self, event: AnyEvent, work: Awaitable[Outcome]) -> None:
+        """Brings an update that was acknowledged early to its end: no platform repeats it."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                if not (await work).taken:
+                    await self._apply_mail(event)
+            except (StoreError, Unavailable) as error:
+                log.warning("update %s is tried again in %g s: %s", event.id, pause_s, error)
+            else:
+                return
+            await self.clock.sleep(pause_s)
+            pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+            work = self.handle(event)
+
+    async def _apply_mail(self, event: AnyEvent) -> None:
+        await self.lanes.run(self.router.lane(event), lambda: self.dispatcher.apply_mail(event))
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
@@ -309,20 +328,7 @@ class Runtime:
             event = Gone(
                 id=f"gone:{item.key}:{item.epoch}", place=item.place, key=item.key, epoch=item.epoch
             )
-            task = self._spawn(self.handle(event))
-            task.set_name(event.id)
-
-    async def _download(self, place: Address, file: Any, path: str) -> str:
-        """Step: saves a received file."""
-        platform = self.platform(place)
-        request = platform.file_request(file, None)
-        if isinstance(request, Call):
-            verdict = await platform.send(request, place, self.http)
-            request = platform.file_request(file, verdict)
-        if isinstance(request, Call):
-            raise StepError(platform.name, "the file's address could not be had")
-        await self.http.download(request, path, LARGEST_DOWNLOAD)
-        return path
+            self._spawn(self.handle(event)).set_name(event.id)
 
     async def _dead_letter(self, platform: Platform, body: bytes, error: Malformed) -> None:
         """Authentic but unreadable: kept for the operator and acknowledged, or the platform
@@ -350,9 +356,8 @@ class Runtime:
         return woken
 
     async def _wake(self, key: str) -> None:
-        lane = self.router.lane(Signal(id="", place=place_of(key), key=key))
         try:
-            await self.lanes.run(lane, lambda: self.turns.wake(key))
+            await self.lanes.run(self.router.lane_of(key), lambda: self.dispatcher.wake(key))
         except StoreError as error:
             log.warning("conversation %s could not be woken: %s", key, error)
 

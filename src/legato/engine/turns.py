@@ -7,6 +7,7 @@ processes the fence does.
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -30,21 +31,23 @@ from legato.model.records import (
     RUNNING,
     WAITING,
     Birth,
-    Commit,
     Conversation,
     Loaded,
-    Mail,
     State,
+    Wait,
 )
 from legato.model.values import to_stored
 
-log = logging.getLogger("legato.turn")
+log: logging.Logger = logging.getLogger("legato.turn")
 
 MOST_CONFLICTS = 10
 MOST_TIMERS = 100
 MOST_MAIL = 1000
 
 _event = msgspec.json.Decoder(AnyEvent)
+
+Peeked = tuple[Conversation, tuple[Wait, ...]]
+"""A conversation's row and what it waits for."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -75,12 +78,13 @@ class Turns:
 
     def __init__(self, services: Services, cache: int = 2000) -> None:
         self._services = services
-        self.cache = LiveCache(cache)
-        self.stats = {"turns": 0, "conflicts": 0, "replayed": 0, "mismatches": 0, "failed": 0}
+        self.cache: LiveCache = LiveCache(cache)
+        self.see_to_end: Callable[[str], Awaitable[None]] = self.wake  # an unfinished Turn
+        self.stats: dict[str, int] = {"turns": 0, "conflicts": 0, "replayed": 0, "mismatches": 0, "failed": 0}
 
     # -- looking ----------------------------------------------------------------------------------
 
-    async def peek(self, key: str) -> tuple[Conversation, tuple[Any, ...]] | None:
+    async def peek(self, key: str) -> Peeked | None:
         """Row and waits of the conversation under `key`, without running its code."""
         live = self.cache.get(key)
         if live is not None:
@@ -91,7 +95,7 @@ class Turns:
         return loaded.conversation, journal.decode_state(loaded.conversation.state).waits
 
     @staticmethod
-    def may_take(peeked: tuple[Conversation, tuple[Any, ...]], event: AnyEvent) -> bool:
+    def may_take(peeked: Peeked, event: AnyEvent) -> bool:
         """Whether it is worth loading the code for this event: asked of the stored waits."""
         row, waits = peeked
         return row.status != WAITING or any(could_match(wait, event) for wait in waits)
@@ -158,7 +162,7 @@ class Turns:
 
     async def _deliver(self, live: Live, event: AnyEvent, *, slot: ReplySlot | None) -> Outcome:
         if live.conversation.status == RUNNING:
-            live = await self._read_mail(await self._finish(live))
+            live = await self._finish(live)
             if live.conversation.status != WAITING or live.driver.done is not None:
                 self.cache.keep(live)
                 return await self.deliver(live.conversation.key, event)
@@ -181,26 +185,24 @@ class Turns:
             return IGNORED
         return await self._settle(turn)
 
-    async def wake(self, key: str) -> Outcome:
-        """Lets everything happen that is due: deadlines, reminders, an interrupted Turn, mail."""
+    async def wake(self, key: str, moment_ms: int | None = None) -> None:
+        """Brings an interrupted Turn to its end; then lets all deadlines and reminders happen that
+        were due at `moment_ms` (now).
+        """
         for _ in range(MOST_CONFLICTS):
             try:
                 live = await self._take(key)
-                return (
-                    IGNORED if live is None or isinstance(live, Loaded) else await self._wake(live)
-                )
+                if live is not None and not isinstance(live, Loaded):
+                    if live.conversation.status == RUNNING:
+                        live = await self._finish(live)
+                    now = self._services.clock.now_ms()
+                    await self._fire(live, now if moment_ms is None else moment_ms)
             except Mismatch as error:
-                return await self._changed(key, error, None)
+                await self._changed(key, error, None)
             except Conflict:
                 self.stats["conflicts"] += 1
-        return IGNORED
-
-    async def _wake(self, live: Live) -> Outcome:
-        if live.conversation.status == RUNNING:
-            live = await self._finish(live)
-        live = await self._read_mail(live)
-        await self._fire(live, self._services.clock.now_ms())
-        return TAKEN
+                continue
+            return
 
     async def _fire(self, live: Live, moment_ms: int) -> None:
         """Lets everything happen that was due by then, one by one; then puts it to rest."""
@@ -210,7 +212,7 @@ class Turns:
             turn = self._turn(live)
             if not turn.fire(moment_ms):
                 break
-            await self._run(turn)
+            await self._go_on(turn)
             live = turn.live
         self.cache.keep(live)
 
@@ -274,7 +276,7 @@ class Turns:
         """A repeated update: its Turn is seen to its end, and its answer given again."""
         loaded = await self._services.store.load(key)
         if loaded is not None and changes.unfinished(loaded.conversation):
-            await self.wake(key)
+            await self.see_to_end(key)
         return Outcome(taken=True, duplicate=True, reply=reply or None)
 
     async def _find_signals(self, turn: Turn) -> None:
@@ -302,28 +304,17 @@ class Turns:
     async def _finish(self, live: Live) -> Live:
         """Resumes a Turn that a crash (or an operator's retry) left in the middle."""
         turn = self._turn(live)
-        await self._run(turn)
+        await self._go_on(turn)
         return turn.live
 
-    async def _read_mail(self, live: Live) -> Live:
-        """Applies what waits in the mailbox, in order, as far as the dialog takes it."""
-        key = live.conversation.key
-        for mail in await self._services.store.mail(key=key, limit=MOST_MAIL):
-            if live.driver.done is not None or live.conversation.status != WAITING:
-                break
-            event = _event.decode(mail.payload)
-            turn = self._turn(live, event)
-            if turn.offer(event):
-                await self._run(turn)
-                live = turn.live
-            elif not isinstance(event, Signal):
-                await self._consume(mail)
-        return live
+    async def _go_on(self, turn: Turn) -> None:
+        """Runs a Turn whose conversation is needed afterwards.
 
-    async def _consume(self, mail: Mail) -> None:
-        """Mail that nobody wants any more."""
-        now = self._services.clock.now_ms()
-        await self._services.store.commit(Commit(at_ms=now, update_id=mail.id))
+        Raises:
+            Conflict: Another process consumed the same signal: this one's work is void.
+        """
+        if (await self._run(turn)).duplicate:
+            raise Conflict
 
     # -- conversations that cannot run ----------------------------------------------------------------
 
@@ -396,4 +387,4 @@ class Turns:
         self.cache.clear()
 
 
-__all__ = ["IGNORED", "TAKEN", "Outcome", "Turns"]
+__all__ = ["IGNORED", "TAKEN", "Outcome", "Peeked", "Turns"]
