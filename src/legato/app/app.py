@@ -123,13 +123,13 @@ class App(Router):
         help: bool = True,
     ) -> None:
         super().__init__()
-        self.name = name
-        self.prefixes = prefixes
-        self.scope = _one_of("scope", scope, SCOPES)
-        self.idle = idle
-        self.apology = apology
-        self.dialogs = Dialogs()
-        self.triggers = Triggers()
+        self.name: str = name
+        self.prefixes: tuple[str, ...] = prefixes
+        self.scope: str = _one_of("scope", scope, SCOPES)
+        self.idle: timedelta | float | None = idle
+        self.apology: str = apology
+        self.dialogs: Dialogs = Dialogs()
+        self.triggers: Triggers = Triggers()
         self._help = help
         self._factories: dict[Any, Callable[[], Any]] = {}
         self._runtime: Runtime | None = None

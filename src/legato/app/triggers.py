@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
@@ -12,7 +13,7 @@ from legato.engine.dialog import Dialog
 from legato.errors import Misuse
 from legato.model.events import AnyEvent, ButtonPressed, MessageEdited, MessageReceived
 
-ONLY = {
+ONLY: dict[str, Callable[[AnyEvent], bool]] = {
     "private": lambda event: bool(getattr(event, "private", False)),
     "groups": lambda event: not getattr(event, "private", False),
     "moderators": lambda event: _has_role(event, "moderator", "broadcaster", "admin", "owner"),

@@ -39,9 +39,9 @@ class Said:
     __slots__ = ("handle", "out", "ref")
 
     def __init__(self, ref: str, out: Outgoing, handle: Callable[[], Any] | None) -> None:
-        self.ref = ref
-        self.out = out
-        self.handle = handle
+        self.ref: str = ref
+        self.out: Outgoing = out
+        self.handle: Callable[[], Any] | None = handle
 
     @property
     def wanted(self) -> bool:
@@ -72,15 +72,15 @@ class Branch:
         index: int = 0,
         scopes: tuple[Any, ...] = (),
     ) -> None:
-        self.coro = coro
-        self.prefix = prefix
-        self.parent = parent
-        self.index = index
-        self.scopes = scopes  # chat.timeout() scopes open here, outermost first
-        self.counter = 0
-        self.said = 0  # messages since this branch's last operation
-        self.draws = 0  # chat.random and chat.uuid() since then
-        self.blocked = ""  # path of the operation it waits for, "" while it runs or is over
+        self.coro: Coroutine[Any, Any, Any] = coro
+        self.prefix: str = prefix
+        self.parent: Forked | None = parent
+        self.index: int = index
+        self.scopes: tuple[Any, ...] = scopes  # chat.timeout() scopes open here, outermost first
+        self.counter: int = 0
+        self.said: int = 0  # messages since this branch's last operation
+        self.draws: int = 0  # chat.random and chat.uuid() since then
+        self.blocked: str = ""  # path of the operation it waits for, "" while it runs or is over
         self.fork: Forked | None = None  # set while it waits for its own branches
 
 
@@ -90,11 +90,11 @@ class Forked:
     __slots__ = ("branches", "left", "mode", "owner", "results")
 
     def __init__(self, owner: Branch, mode: str) -> None:
-        self.owner = owner
-        self.mode = mode
+        self.owner: Branch = owner
+        self.mode: str = mode
         self.branches: list[Branch] = []
         self.results: list[Any] = []
-        self.left = 0
+        self.left: int = 0
 
 
 class Pending:
@@ -103,10 +103,10 @@ class Pending:
     __slots__ = ("branch", "op", "path", "wait")
 
     def __init__(self, branch: Branch, op: Op, path: str, wait: Wait) -> None:
-        self.branch = branch
-        self.op = op
-        self.path = path
-        self.wait = wait
+        self.branch: Branch = branch
+        self.op: Op = op
+        self.path: str = path
+        self.wait: Wait = wait
 
 
 def with_times(wait: Wait, deadline: int, scope: int, remind: int) -> Wait:

@@ -62,8 +62,8 @@ class Op:
     person = False
 
     def __init__(self, name: str, timeout_s: float | None = None) -> None:
-        self.name = name
-        self.timeout_s = timeout_s
+        self.name: str = name
+        self.timeout_s: float | None = timeout_s
 
     def wait(self, path: str) -> Wait:
         """What the router may know about this wait (deadlines are filled in by the driver)."""
@@ -112,15 +112,15 @@ class Ask(Op):
         meanings: tuple[str, ...] = (),
     ) -> None:
         super().__init__(name, timeout_s)
-        self.parser = parser
-        self.prompt = prompt
-        self.retry = retry
-        self.attempts = attempts
-        self.remind_s = remind_s
-        self.remind = remind
-        self.user = user
-        self.buttons = buttons  # what a press carries, unique to this question
-        self.meanings = meanings  # what the parser reads for each of them
+        self.parser: Parser = parser
+        self.prompt: Message | None = prompt
+        self.retry: str | None = retry
+        self.attempts: int | None = attempts
+        self.remind_s: float | None = remind_s
+        self.remind: str | None = remind
+        self.user: str = user
+        self.buttons: tuple[str, ...] = buttons  # what a press carries, unique to this question
+        self.meanings: tuple[str, ...] = meanings  # what the parser reads for each of them
 
     def wait(self, path: str) -> Wait:
         return Wait(
@@ -170,9 +170,9 @@ class Receive(Op):
         pattern: str = "",
     ) -> None:
         super().__init__(name, timeout_s)
-        self.events = events
-        self.user = user
-        self.pattern = pattern
+        self.events: tuple[str, ...] = events
+        self.user: str = user
+        self.pattern: str = pattern
 
     def wait(self, path: str) -> Wait:
         return Wait(
@@ -215,8 +215,8 @@ class WaitFor(Op):
 
     def __init__(self, signal: str, type_: Any, name: str, timeout_s: float | None) -> None:
         super().__init__(name, timeout_s)
-        self.signal = signal
-        self.type = type_
+        self.signal: str = signal
+        self.type: Any = type_
 
     def wait(self, path: str) -> Wait:
         return Wait(
@@ -264,11 +264,11 @@ class Step(Effect):
         timeout_s: float | None = None,
     ) -> None:
         super().__init__(name, timeout_s)
-        self.fn = fn
-        self.args = args
-        self.kwargs = kwargs
-        self.retries = retries
-        self.at_most_once = at_most_once
+        self.fn: Callable[..., Any] = fn
+        self.args: tuple[Any, ...] = args
+        self.kwargs: dict[str, Any] = kwargs
+        self.retries: int = retries
+        self.at_most_once: bool = at_most_once
 
 
 class PlatformCall(Effect):
@@ -280,8 +280,8 @@ class PlatformCall(Effect):
 
     def __init__(self, platform: str, method: str, params: dict[str, Any], key: str = "") -> None:
         super().__init__(key or f"{platform}.{method}")
-        self.method = method
-        self.params = params
+        self.method: str = method
+        self.params: dict[str, Any] = params
 
 
 class Fork(Op):
@@ -291,7 +291,7 @@ class Fork(Op):
 
     def __init__(self, mode: str, branches: Sequence[Coroutine[Any, Any, Any]]) -> None:
         super().__init__(mode)
-        self.branches = branches
+        self.branches: Sequence[Coroutine[Any, Any, Any]] = branches
 
     kind = "fork"
 
@@ -305,8 +305,8 @@ class Goto(Op):
 
     def __init__(self, dialog: Callable[..., Any] | str, state: dict[str, Any]) -> None:
         super().__init__("")
-        self.dialog = dialog
-        self.state = state
+        self.dialog: Callable[..., Any] | str = dialog
+        self.state: dict[str, Any] = state
 
 
 @types.coroutine

@@ -27,7 +27,7 @@ class Handle:
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
-        self.ref = ""
+        self.ref: str = ""
 
     async def edit(self, text: str, *, buttons: Buttons | None = None, format: str = "") -> None:
         """Replaces text and buttons (no `buttons`: they go away)."""
@@ -58,8 +58,8 @@ class TimeoutScope:
 
     def __init__(self, chat: Chat, seconds: float) -> None:
         self._chat = chat
-        self.seconds = seconds
-        self.deadline_ms = 0
+        self.seconds: float = seconds
+        self.deadline_ms: int = 0
 
     async def __aenter__(self) -> Self:
         driver = self._chat._driving()

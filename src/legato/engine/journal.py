@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -15,11 +15,11 @@ _records = msgspec.json.Decoder(list[Record])
 _birth = msgspec.json.Decoder(Birth)
 _state = msgspec.json.Decoder(State)
 
-encode = _encoder.encode
+encode: Callable[[object], bytes] = _encoder.encode
 """Any record structure to bytes."""
 
-decode_birth = _birth.decode
-decode_state = _state.decode
+decode_birth: Callable[[bytes], Birth] = _birth.decode
+decode_state: Callable[[bytes], State] = _state.decode
 
 
 def read(segments: Iterable[bytes]) -> list[Record]:

@@ -83,14 +83,14 @@ class Driver:
         self.pending: dict[str, Pending] = {}
         self.outputs: list[Said] = []
         self.done: Returned | Raised | Went | None = None
-        self.now_ms = 0
-        self.idle_s = idle_s
-        self.said = 0  # things said since the last record
-        self.skip = 0  # how many of the next ones are already committed
-        self.replaying = False
-        self.evicting = False
-        self.begun = False  # root and current are there from `start` on
-        self.context = Context()
+        self.now_ms: int = 0
+        self.idle_s: float | None = idle_s
+        self.said: int = 0  # things said since the last record
+        self.skip: int = 0  # how many of the next ones are already committed
+        self.replaying: bool = False
+        self.evicting: bool = False
+        self.begun: bool = False  # root and current are there from `start` on
+        self.context: Context = Context()
         self._ready: deque[tuple[Branch, Any, BaseException | None]] = deque()
 
     # -- driving --------------------------------------------------------------------------------
@@ -98,7 +98,8 @@ class Driver:
     def start(self, coro: Coroutine[Any, Any, Any], now_ms: int, skip: int = 0) -> None:
         """Begins. `skip`: that many things said were committed before and go nowhere."""
         self.begun = True
-        self.root = self.current = Branch(coro)
+        self.root: Branch = Branch(coro)
+        self.current: Branch = self.root
         self.now_ms = now_ms
         self.skip = skip
         self._ready.append((self.root, None, None))

@@ -20,7 +20,7 @@ class Surroundings:
     def __init__(
         self, driver: Driver, key: str, epoch: int, birth: Birth, services: outgoing.Services
     ) -> None:
-        self.id = key
+        self.id: str = key
         self._driver = driver
         self._epoch = epoch
         self._birth = birth

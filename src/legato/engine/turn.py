@@ -52,7 +52,7 @@ from legato.model.records import (
 )
 from legato.model.values import encode_error, to_stored
 
-log = logging.getLogger("legato.turn")
+log: logging.Logger = logging.getLogger("legato.turn")
 
 MOST_GOTOS = 100
 """Tail calls in one Turn without any wait: more is an endless loop."""
@@ -73,8 +73,8 @@ class Turn:
 
     def __init__(self, services: Services, live: Live, writer: Writer) -> None:
         self._services = services
-        self.live = live
-        self.writer = writer
+        self.live: Live = live
+        self.writer: Writer = writer
         self._records: list[Record] = []  # fed to the driver, not committed yet
         self._retries: list[Said] = []  # what goes out beside the dialog's own words
         self._tasks: dict[str, asyncio.Task[Record]] = {}  # effects under way, by path

@@ -30,12 +30,12 @@ class Live:
         services: Services,
         state: State,
     ) -> None:
-        self.dialog = dialog
-        self.conversation = conversation
-        self.birth = birth
-        self.state = state
-        self.driver = Driver(dialog.idle_s)
-        self.chat = Chat(self.driver, conversation.key, conversation.epoch, birth, services)
+        self.dialog: Dialog = dialog
+        self.conversation: Conversation = conversation
+        self.birth: Birth = birth
+        self.state: State = state
+        self.driver: Driver = Driver(dialog.idle_s)
+        self.chat: Chat = Chat(self.driver, conversation.key, conversation.epoch, birth, services)
 
     def start(self, skip: int = 0) -> None:
         """Runs the dialog from its first line to its first waits."""

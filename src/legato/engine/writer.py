@@ -30,7 +30,7 @@ class Duplicate(Exception):
     """Private: the update was consumed before. `reply` is what answered it then."""
 
     def __init__(self, reply: bytes) -> None:
-        self.reply = reply
+        self.reply: bytes = reply
         super().__init__()
 
 
@@ -97,14 +97,14 @@ class Writer:
     ) -> None:
         self._services = services
         self._slot = slot
-        self.event = event
-        self.update_id = event.id if event is not None else ""
-        self.written = 0
-        self.last_id = 0
+        self.event: AnyEvent | None = event
+        self.update_id: str = event.id if event is not None else ""
+        self.written: int = 0
+        self.last_id: int = 0
         self.reply: bytes | None = None
-        self.begins = begins
-        self.expect = expect
-        self.aside = aside
+        self.begins: bool = begins
+        self.expect: tuple[int, int] | None = expect
+        self.aside: str = aside
 
     def take(self, event: AnyEvent | None) -> None:
         """Makes `event` the one that the next segment consumes."""

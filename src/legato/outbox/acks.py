@@ -12,7 +12,7 @@ from legato.model.events import Address
 from legato.model.records import Call
 from legato.outbox.targets import redacted
 
-log = logging.getLogger("legato.relay")
+log: logging.Logger = logging.getLogger("legato.relay")
 
 WAITING = 1024
 """Acknowledgements kept waiting; beyond it the oldest, worth least by now, is dropped."""
@@ -32,7 +32,7 @@ class Acks:
         self._limit = limit
         self._queue: deque[tuple[Platform, Call, Address]] = deque(maxlen=WAITING)
         self._workers: set[asyncio.Task[None]] = set()
-        self.dropped = 0
+        self.dropped: int = 0
 
     @property
     def busy(self) -> bool:

@@ -30,9 +30,9 @@ class Asked:
     __slots__ = ("answer", "id", "item")
 
     def __init__(self, item: OutboxItem, answer: asyncio.Future[Verdict]) -> None:
-        self.id = 0
-        self.item = item
-        self.answer = answer
+        self.id: int = 0
+        self.item: OutboxItem = item
+        self.answer: asyncio.Future[Verdict] = answer
 
     def tell(self, verdict: Verdict) -> None:
         """Answers, unless who asked has gone."""
@@ -54,12 +54,12 @@ class Lane:
     __slots__ = ("holds", "moves", "name", "passed", "queue", "state", "waiters")
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name: str = name
         self.queue: deque[OutboxItem | Asked] = deque()
-        self.state = IDLE
-        self.holds = 0
-        self.passed = 0
-        self.moves = 0
+        self.state: int = IDLE
+        self.holds: int = 0
+        self.passed: int = 0
+        self.moves: int = 0
         self.waiters: list[tuple[int, asyncio.Future[None]]] = []
 
     def has_up_to(self, up_to: int) -> bool:

@@ -27,8 +27,8 @@ class Pace:
 
     def __init__(self, limit: tuple[float, float, int]) -> None:
         messages, per_s, burst = limit
-        self.interval_s = per_s / messages
-        self.slack_s = self.interval_s * (max(burst, 1) - 1)
+        self.interval_s: float = per_s / messages
+        self.slack_s: float = self.interval_s * (max(burst, 1) - 1)
 
 
 FREE = Pace((1.0, 0.0, 1))
@@ -83,12 +83,12 @@ class Gate(Generic[T]):
     __slots__ = ("_full_at", "armed", "blocked_until", "mark", "pace", "waiting")
 
     def __init__(self, limit: tuple[float, float, int] | None, mark: int) -> None:
-        self.mark = mark
+        self.mark: int = mark
         """The bit by which a lane shows that it holds a token of this gate."""
-        self.pace = Pace(limit) if limit else FREE
-        self.blocked_until = 0.0
+        self.pace: Pace = Pace(limit) if limit else FREE
+        self.blocked_until: float = 0.0
         self.waiting: deque[T] = deque()
-        self.armed = False
+        self.armed: bool = False
         """Whether an alarm is set that will call `release`."""
         self._full_at = 0.0
 
@@ -124,12 +124,12 @@ class BotLimits(Generic[T]):
     __slots__ = ("bulk", "chats", "every", "group", "none", "private")
 
     def __init__(self, limits: Limits) -> None:
-        self.private = Pace(limits.private) if limits.private else FREE
-        self.group = Pace(limits.group) if limits.group else FREE
-        self.chats = Chats()
+        self.private: Pace = Pace(limits.private) if limits.private else FREE
+        self.group: Pace = Pace(limits.group) if limits.group else FREE
+        self.chats: Chats = Chats()
         self.bulk: Gate[T] = Gate(limits.bulk, 1)
         self.every: Gate[T] = Gate(limits.bot, 2)
-        self.none = limits == Limits()
+        self.none: bool = limits == Limits()
 
     def block(self, until: float) -> None:
         """Lets nothing of this bot through before `until`."""

@@ -21,7 +21,7 @@ from legato.outbox.verdicts import careful
 
 __all__ = ["Lookup", "OnGone", "Only", "Relay", "RelaySettings", "RelayStats"]
 
-log = logging.getLogger("legato.relay")
+log: logging.Logger = logging.getLogger("legato.relay")
 
 PAGE = 1000
 
@@ -56,7 +56,8 @@ class Relay:
             if callable(platforms)
             else lambda place: platforms.get((place.platform, place.bot))
         )
-        self.settings = settings = settings or RelaySettings()
+        self.settings: RelaySettings = settings or RelaySettings()
+        settings = self.settings
         self._store = store
         self._clock = clock
         self._sender = Sender(

@@ -28,7 +28,7 @@ from legato.outbox.settler import Settler
 from legato.outbox.targets import filled, readdressed, redacted, without_target
 from legato.outbox.verdicts import Fate, careful, judge
 
-log = logging.getLogger("legato.relay")
+log: logging.Logger = logging.getLogger("legato.relay")
 
 KEPT = 10_000
 """Moved chats and told conversations remembered; beyond it the oldest are forgotten."""
@@ -43,7 +43,7 @@ class Bot:
     __slots__ = ("limits", "platform")
 
     def __init__(self, platform: Platform) -> None:
-        self.platform = platform
+        self.platform: Platform = platform
         self.limits: BotLimits[Lane] = BotLimits(platform.limits)
 
     def pace(self, place: Address) -> Pace:
@@ -106,9 +106,9 @@ class Sender:
         self._bots: dict[tuple[str, str], Bot] = {}
         self._moved: dict[str, str] = {}
         self._told: dict[tuple[str, int], None] = {}
-        self.stats = RelayStats()
-        self.settler = Settler(store, clock, self._backoff, settings.recent)
-        self.dispatch = Dispatcher(
+        self.stats: RelayStats = RelayStats()
+        self.settler: Settler = Settler(store, clock, self._backoff, settings.recent)
+        self.dispatch: Dispatcher = Dispatcher(
             clock,
             self._deliver,
             self.settler,

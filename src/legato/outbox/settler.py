@@ -10,7 +10,7 @@ from legato.abc import Clock, Store
 from legato.model.records import SENT, Settled
 from legato.outbox.backoff import Backoff
 
-log = logging.getLogger("legato.relay")
+log: logging.Logger = logging.getLogger("legato.relay")
 
 
 class Settler:
@@ -44,7 +44,7 @@ class Settler:
         self._durable: list[asyncio.Future[None]] = []
         self._recent: OrderedDict[str, str] = OrderedDict()
         self._recent_size = recent
-        self.running = False
+        self.running: bool = False
         """Whether somebody is in `drain`."""
 
     def __len__(self) -> int:

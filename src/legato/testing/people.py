@@ -35,11 +35,11 @@ class Person:
     """Somebody who talks with the bot: alone, or `in_` a group."""
 
     def __init__(self, bot: Bot, id: str, name: str, about: dict[str, Any]) -> None:
-        self.bot = bot
-        self.id = id
-        self.name = name
-        self.user = User(id, name, **about)
-        self.last_message = ""
+        self.bot: Bot = bot
+        self.id: str = id
+        self.name: str = name
+        self.user: User = User(id, name, **about)
+        self.last_message: str = ""
 
     async def says(
         self,

@@ -34,10 +34,10 @@ class ScriptedPlatform(Platform):
     """In memory. `answer` may be set to decide the Verdict of each call (faults)."""
 
     def __init__(self, bot: str = "bot", name: str = "test") -> None:
-        self.name = name
-        self.bot = bot
-        self.capabilities = Capabilities()
-        self.limits = Limits()
+        self.name: str = name
+        self.bot: str = bot
+        self.capabilities: Capabilities = Capabilities()
+        self.limits: Limits = Limits()
         self.secrets: tuple[str, ...] = ()
         self.shown: list[Shown] = []
         self.calls: list[Call] = []

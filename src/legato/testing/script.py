@@ -77,13 +77,13 @@ class Bot:
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode is one of {MODES}, not {mode!r}")
-        self.app = app
-        self.mode = mode
-        self.clock = FakeClock()
-        self.platform = ScriptedPlatform()
-        self.strict = strict
+        self.app: App = app
+        self.mode: str = mode
+        self.clock: FakeClock = FakeClock()
+        self.platform: ScriptedPlatform = ScriptedPlatform()
+        self.strict: bool = strict
         self.transcript: list[str] = []
-        self.crashes = 0
+        self.crashes: int = 0
         self._watch = Watch() if strict else None
         self._settings = settings or RuntimeSettings()
         self._inner = store()

@@ -25,8 +25,8 @@ class Parser(ABC):
     __slots__ = ("choices", "name")
 
     def __init__(self, name: str, choices: Sequence[tuple[str, str]] = ()) -> None:
-        self.name = name
-        self.choices = choices
+        self.name: str = name
+        self.choices: Sequence[tuple[str, str]] = choices
 
     @abstractmethod
     def read(self, event: Answer) -> Any:

@@ -44,7 +44,7 @@ class SQLiteStore(Store):
         _busy_s: float = 5.0,
         _connect: Connect = connect,
     ) -> None:
-        self.path = os.fspath(path)
+        self.path: str = os.fspath(path)
         if self.path in ("", ":memory:"):
             raise ConfigError("SQLiteStore needs a file; a store in memory is memory://")
         self._threads = threads
