@@ -125,10 +125,12 @@ class Database:
 
     def _version(self, connection: Connection) -> int:
         """The schema's version, 0 for a new file; refuses what is not ours."""
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        # The mark is read last: if another process makes the file meanwhile, in one transaction, then what
+        # was read before is that of an empty file.
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
         if application != APPLICATION_ID:
-            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if application or version or tables:
                 raise StoreCorrupt(
                     f"{self.path} is a database of another program, not a Legato store. Nothing was "
