@@ -21,7 +21,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from legato.errors import Misuse, StoreError, StoreUnavailable
+from legato.errors import Misuse, StoreError, StoreFull, StoreUnavailable
 from legato.model.records import Commit, Committed, Settled
 from legato.stores.sqlite.files import Connection, Database
 from legato.stores.sqlite.statements import Execute, tolerant, write_commit, write_settled
@@ -93,6 +93,16 @@ class Transactions:
         except sqlite3.Error:
             self._connection = None
             connection.close()
+
+    def lacks_room(self, error: Exception) -> bool:
+        """Whether a COMMIT failed for want of room and is undone for certain, so that smaller batches may
+        be tried. After other failures (of a sync) a new connection may yet find the transaction whole.
+        """
+        return (
+            self._connection is not None
+            and isinstance(error, sqlite3.Error)
+            and isinstance(self._database.error(error), StoreFull)
+        )
 
     def wait(self, busy_s: float) -> None:
         """How long statements wait for another process's lock from here on."""
@@ -243,15 +253,22 @@ class GroupWriter:
             if careful:
                 self._finish(jobs, failure)
             else:
-                self._waiting.extendleft(reversed(jobs))
-                self._one_by_one = len(jobs)
-                self._gather()
+                self._apart(jobs)
             return
 
         def committed(error: Exception | None) -> None:
-            self._finish(jobs, error or results)
+            if error is not None and len(jobs) > 1 and self._transactions.lacks_room(error):
+                self._apart(jobs)  # one too large for the disk must not take small ones along
+            else:
+                self._finish(jobs, error or results)
 
         self._in_thread(self._transactions.commit, committed)
+
+    def _apart(self, jobs: list[Job]) -> None:
+        """Runs the jobs of a batch that was undone again, each alone."""
+        self._waiting.extendleft(reversed(jobs))
+        self._one_by_one = len(jobs)
+        self._gather()
 
     def _finish(self, jobs: list[Job], outcome: Exception | list[Result]) -> None:
         for number, (_, done) in enumerate(jobs):
