@@ -60,14 +60,15 @@ class SQLiteStore(Store):
         if self._writer is not None:
             return
         connection = self._database.open()
-        transactions = self._transactions = Transactions(self._database, connection)
         try:
+            transactions = self._transactions = Transactions(self._database, connection)
             if self._threads:
                 self._reader = self._database.reader()
                 self._writer = GroupWriter(transactions, self._database.busy_s)
             else:
                 self._writer = InlineWriter(transactions)
         except BaseException as error:
+            connection.close()
             self._disconnect()
             if isinstance(error, sqlite3.Error):
                 raise self._database.error(error) from error
@@ -76,9 +77,10 @@ class SQLiteStore(Store):
     async def close(self) -> None:
         """See Store.close."""
         writer, self._writer = self._writer, None
+        if writer is None:
+            return  # also while another call closes: the lock must outlast the last write
         try:
-            if writer is not None:
-                await writer.close()
+            await writer.close()
         finally:
             self._disconnect()
 
@@ -154,7 +156,8 @@ class SQLiteStore(Store):
         return self._read(lambda execute: statements.get(execute, space, name))
 
     def _read(self, read: Callable[[Execute], _T], *, snapshot: bool = False) -> _T:
-        execute = self._connection().execute
+        connection = self._connection()
+        execute = connection.execute
         try:
             if snapshot:
                 execute("BEGIN")
@@ -163,7 +166,7 @@ class SQLiteStore(Store):
             except UnicodeEncodeError:
                 return read(statements.tolerant(execute))
             finally:
-                if snapshot:
+                if snapshot and connection.in_transaction:  # some failures end it by themselves
                     execute("COMMIT")
         except sqlite3.Error as error:
             raise self._database.error(error) from error
