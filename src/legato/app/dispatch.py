@@ -51,8 +51,15 @@ class Dispatcher:
             return outcome
         raise Unavailable("too much contention for one conversation")
 
-    async def wake(self, key: str) -> None:
-        """Lets everything happen that is due under `key`: an interrupted Turn, mail, timers."""
+    async def wake(self, key: str, row: Conversation | None = None) -> None:
+        """Lets everything happen that is due under `key`: an interrupted Turn, mail, timers.
+
+        Args:
+            key: The conversation.
+            row: Its row as just read from the store, if it was.
+        """
+        if row is not None:
+            self.turns.cache.refresh(row)
         await self.turns.wake(key, 0)
         for mailbox in dict.fromkeys((self.router.lane_of(key), key)):
             await self._read_mail(mailbox, key)

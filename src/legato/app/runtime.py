@@ -36,7 +36,7 @@ from legato.engine.writer import ReplySlot
 from legato.errors import Malformed, StoreError, Unavailable
 from legato.model.events import Address, AnyEvent, Gone, Interrupt, Signal
 from legato.model.ids import place_of
-from legato.model.records import FAILED, HELD, RUNNING, Commit, Mail, OutboxItem
+from legato.model.records import FAILED, HELD, RUNNING, Commit, Conversation, Mail, OutboxItem
 from legato.model.values import to_stored
 from legato.outbox.relay import Relay
 
@@ -140,7 +140,7 @@ class Runtime:
         """Finishes interrupted Turns and applies the mail of an earlier process."""
         after = ""
         while rows := await self.store.find(status=RUNNING, after=after, limit=PAGE):
-            await asyncio.gather(*(self._wake(row.key) for row in rows))
+            await asyncio.gather(*(self._wake(row) for row in rows))
             after = rows[-1].key
         last = ""
         while mails := await self.store.mail(after=last, limit=PAGE):
@@ -349,16 +349,17 @@ class Runtime:
         """Fires what is due; returns how many conversations were woken."""
         woken = 0
         while rows := await self.store.due(self.clock.now_ms(), PAGE):
-            await asyncio.gather(*(self._wake(row.key) for row in rows))
+            await asyncio.gather(*(self._wake(row) for row in rows))
             woken += len(rows)
             if len(rows) < PAGE:
                 break
         return woken
 
-    async def _wake(self, key: str) -> None:
+    async def _wake(self, row: Conversation) -> None:
+        key = row.key
         try:
-            await self.lanes.run(self.router.lane_of(key), lambda: self.dispatcher.wake(key))
-        except StoreError as error:
+            await self.lanes.run(self.router.lane_of(key), lambda: self.dispatcher.wake(key, row))
+        except (StoreError, Unavailable) as error:
             log.warning("conversation %s could not be woken: %s", key, error)
 
     async def rescan(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from legato.engine.versions import Live
-from legato.model.records import WAITING
+from legato.model.records import WAITING, Conversation
 
 
 class LiveCache:
@@ -40,6 +40,14 @@ class LiveCache:
         self._entries[live.conversation.key] = live
         if len(self._entries) > self._size:
             self._entries.pop(next(iter(self._entries))).driver.evict()
+
+    def refresh(self, row: Conversation) -> None:
+        """Drops the entry if its row is another than `row`, which is stored: an operator's tool or
+        another process has written since.
+        """
+        live = self._entries.get(row.key)
+        if live is not None and live.conversation.head != row.head:
+            self._entries.pop(row.key).driver.evict()
 
     def clear(self) -> None:
         """Evicts all; the conversations go on where they are stored."""

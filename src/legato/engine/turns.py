@@ -80,7 +80,13 @@ class Turns:
         self._services = services
         self.cache: LiveCache = LiveCache(cache)
         self.see_to_end: Callable[[str], Awaitable[None]] = self.wake  # an unfinished Turn
-        self.stats: dict[str, int] = {"turns": 0, "conflicts": 0, "replayed": 0, "mismatches": 0, "failed": 0}
+        self.stats: dict[str, int] = {
+            "turns": 0,
+            "conflicts": 0,
+            "replayed": 0,
+            "mismatches": 0,
+            "failed": 0,
+        }
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -210,7 +216,8 @@ class Turns:
             if live.conversation.status != WAITING or live.driver.done is not None:
                 break
             turn = self._turn(live)
-            if not turn.fire(moment_ms):
+            alarm = 0 < live.conversation.wake_ms <= moment_ms  # if for nothing: it is put off
+            if not turn.fire(moment_ms) and not alarm:
                 break
             await self._go_on(turn)
             live = turn.live
