@@ -69,7 +69,7 @@ class FusedConnection(sqlite3.Connection):
 def connect(path: str, busy_s: float) -> sqlite3.Connection:
     """As the store's own, with the fuse."""
     return sqlite3.connect(
-        path, busy_s, isolation_level=None, check_same_thread=False, factory=FusedConnection
+        path, timeout=busy_s, isolation_level=None, check_same_thread=False, factory=FusedConnection
     )
 
 

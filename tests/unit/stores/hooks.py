@@ -42,7 +42,7 @@ class Hooks:
                 return super().execute(sql, parameters)
 
         return sqlite3.connect(
-            path, busy_s, isolation_level=None, check_same_thread=False, factory=Connection
+            path, timeout=busy_s, isolation_level=None, check_same_thread=False, factory=Connection
         )
 
 

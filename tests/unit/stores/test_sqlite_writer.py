@@ -14,7 +14,7 @@ import pytest
 from legato.errors import Misuse, StoreFull, StoreUnavailable
 from legato.model.records import COMMITTED, SENT, Call, Settled
 from legato.stores.sqlite import SQLiteStore
-from legato.testing.conformance._samples import begin, done, item, proceed
+from legato.testing.conformance._samples import KEY, begin, done, item, proceed
 from tests.unit.stores.hooks import Hooks, failing
 
 
@@ -117,6 +117,39 @@ async def test_closing_finishes_what_was_asked_for(path: Path) -> None:
         assert len(await store.find()) == 70
 
 
+async def test_a_conversation_is_loaded_as_it_was_at_one_moment(path: Path) -> None:
+    hooks = Hooks()
+    async with opened(path, hooks) as store:
+        await done(store, begin())
+        before = await store.load(KEY)
+        writer = sqlite3.connect(path)
+
+        def write(sql: str) -> None:
+            if sql.startswith("SELECT data"):
+                with writer:
+                    writer.execute("DELETE FROM journal")
+
+        hooks.before = write
+        assert await store.load(KEY) == before
+        hooks.before = lambda _: None
+        assert await store.load(KEY) != before
+        writer.close()
+
+
+async def test_the_loop_itself_never_waits_for_a_lock(path: Path) -> None:
+    hooks = Hooks()
+    async with opened(path, hooks) as store:
+        assert store._transactions is not None
+        connection = store._transactions.connection()
+        assert connection.execute("PRAGMA busy_timeout").fetchone() == (0,)
+        hooks.before = failing("COMMIT", "ROLLBACK", times=2)
+        with pytest.raises(StoreUnavailable):
+            await store.commit(begin())
+        again = store._transactions.connection()
+        assert again is not connection
+        assert again.execute("PRAGMA busy_timeout").fetchone() == (0,)
+
+
 # -- who goes away ----------------------------------------------------------------------------------
 
 
@@ -174,6 +207,19 @@ async def test_a_commit_that_cannot_be_stored_fails_alone(path: Path, threads: b
         assert isinstance(results.pop(4), TypeError)
         assert all(not isinstance(result, BaseException) for result in results)
         assert [found.key for found in await store.find()] == [f"{number}" for number in range(9)]
+        assert hooks.seen.count("BEGIN") <= 12  # undone once, then each alone
+
+
+async def test_a_failure_beside_them_does_not_change_the_order_of_commits(path: Path) -> None:
+    hooks = Hooks()
+    async with opened(path, hooks) as store:
+        bad = begin("bad", outbox=(item(call=Call("send", {"text": object()})),))
+        commits = [begin("a"), proceed("a"), bad, proceed("a", head=2), proceed("a", head=3)]
+        results = await asyncio.gather(*map(store.commit, commits), return_exceptions=True)
+        assert isinstance(results[2], TypeError)
+        loaded = await store.load("a")
+        assert loaded is not None
+        assert loaded.conversation.head == 4
 
 
 @pytest.mark.parametrize("threads", [True, False])
