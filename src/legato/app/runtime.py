@@ -149,8 +149,12 @@ class Runtime:
                 await self._redeliver(mail)
 
     async def _redeliver(self, mail: Mail) -> None:
-        """Mail of an earlier process. What a failed or held conversation keeps stays there."""
+        """Mail of an earlier process. What a failed or held conversation keeps stays there, and so
+        does what is for a bot that this process does not run.
+        """
         event = _event.decode(mail.payload)
+        if not self._runs(event.place):
+            return
         row = None
         for key in {mail.key, *self.router.keys(event)}:
             peeked = await self.turns.peek(key)
@@ -349,14 +353,21 @@ class Runtime:
         """Fires what is due; returns how many conversations were woken."""
         woken = 0
         while rows := await self.store.due(self.clock.now_ms(), PAGE):
-            await asyncio.gather(*(self._wake(row) for row in rows))
-            woken += len(rows)
-            if len(rows) < PAGE:
+            ours = [row for row in rows if self._runs(place_of(row.key))]
+            await asyncio.gather(*(self._wake(row) for row in ours))
+            woken += len(ours)
+            if len(rows) < PAGE or not ours:
                 break
         return woken
 
+    def _runs(self, place: Address) -> bool:
+        """Whether this process runs the bot of a place; a store outlives the choice of platforms."""
+        return (place.platform, place.bot) in self.platforms
+
     async def _wake(self, row: Conversation) -> None:
         key = row.key
+        if not self._runs(place_of(key)):
+            return
         try:
             await self.lanes.run(self.router.lane_of(key), lambda: self.dispatcher.wake(key, row))
         except (StoreError, Unavailable) as error:

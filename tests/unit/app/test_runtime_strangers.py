@@ -26,7 +26,9 @@ async def test_a_strangers_conversation_and_mail_stay_where_they_are() -> None:
         strange = msgspec.structs.replace(row, key="elsewhere:bot:1:1:", wake_ms=1)
         late = message("hello")
         place = msgspec.structs.replace(late.place, platform="elsewhere")
-        mail = Mail("m", "elsewhere", msgspec.json.encode(msgspec.structs.replace(late, place=place)))
+        mail = Mail(
+            "m", "elsewhere", msgspec.json.encode(msgspec.structs.replace(late, place=place))
+        )
         await world.store.commit(Commit(at_ms=1, key=strange.key, row=strange, deposit=(mail,)))
 
         await world.runtime.resume()
@@ -36,7 +38,7 @@ async def test_a_strangers_conversation_and_mail_stay_where_they_are() -> None:
         assert len(await world.store.mail()) == 1
 
 
-async def test_a_page_of_strangers_ends_the_tick(monkeypatch: object) -> None:
+async def test_a_page_of_strangers_ends_the_tick() -> None:
     async with running(adder()) as world:
         await world.receive(message("/go"))
         (row,) = await world.store.find()
