@@ -1,7 +1,8 @@
 """A program: kills a process at every statement of a batch, and looks at what is left in the file.
 
-    python crash_points.py folder batch|first-start
+    python crash_points.py folder batch|first-start [sabotage]
 
+With "sabotage" nothing begins or commits a transaction, so that every statement stands for itself.
 Prints the number of points, and what was wrong at any of them, as JSON. For each point the process is forked;
 the child writes and kills itself (SIGKILL) before its n-th statement, the parent waits and reads the file.
 """
@@ -40,6 +41,7 @@ class Fuse:
     """Kills this process when it burns down; `left` < 0 never does."""
 
     left = -1
+    sabotage = False
 
     def burn(self) -> None:
         """One statement is about to run."""
@@ -54,6 +56,8 @@ FUSE = Fuse()
 class FusedCursor(sqlite3.Cursor):
     def execute(self, sql: str, parameters: Any = (), /) -> FusedCursor:
         FUSE.burn()
+        if FUSE.sabotage and sql.startswith(("BEGIN", "COMMIT")):
+            sql = "SELECT 1"
         return super().execute(sql, parameters)
 
 
@@ -227,4 +231,5 @@ def in_the_first_start(folder: Path) -> tuple[int, list[str]]:
 
 if __name__ == "__main__":
     kind = {"batch": in_a_batch, "first-start": in_the_first_start}[sys.argv[2]]
+    FUSE.sabotage = sys.argv[3:] == ["sabotage"]
     sys.stdout.write(json.dumps(kind(Path(sys.argv[1]))))

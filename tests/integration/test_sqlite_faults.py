@@ -280,3 +280,8 @@ def test_a_process_killed_at_any_statement_leaves_all_or_nothing(
     points, wrong = json.loads(_program(crash_points.__file__, str(tmp_path), what))
     assert wrong == []
     assert points >= least
+
+
+def test_the_kills_catch_a_store_without_transactions(tmp_path: Path) -> None:
+    points, wrong = json.loads(_program(crash_points.__file__, str(tmp_path), "batch", "sabotage"))
+    assert len(wrong) > points // 2
