@@ -33,7 +33,7 @@ JSON = (b"content-type", b"application/json")
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _CLOSE = (b"connection", b"close")
 
-log = logging.getLogger("legato.http")
+log: logging.Logger = logging.getLogger("legato.http")
 
 
 class TooLarge(Exception):
@@ -57,7 +57,7 @@ class Endpoint:
 
     def __init__(self, runtime: Runtime, chat: Asgi | None = None) -> None:
         self._runtime = runtime
-        self.draining = False
+        self.draining: bool = False
         self._chat = chat
         self._platforms = {f"/{p.name}": p for p in runtime.platforms.values()}
 
@@ -123,7 +123,8 @@ async def answer(
 ) -> None:
     """Sends a whole response."""
     length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
+    sized = [length, *headers] if status != 204 else headers
+    await send({"type": "http.response.start", "status": status, "headers": sized})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -106,11 +106,11 @@ class Console(Platform):
         write: Callable[[str], object] | None = None,
         settled: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        self.name = "console"
-        self.bot = "terminal"
-        self.capabilities = Capabilities()
-        self.limits = Limits()
-        self.secrets = ()
+        self.name: str = "console"
+        self.bot: str = "terminal"
+        self.capabilities: Capabilities = Capabilities()
+        self.limits: Limits = Limits()
+        self.secrets: tuple[str, ...] = ()
         self._clock = clock
         self._prefixes = tuple(filter(None, prefixes))
         self._lines = lines

@@ -1,0 +1,149 @@
+"""The `legato` command. Only the parser is made here; each command is imported when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+EXIT_CONFIG = 2
+"""It cannot run like this: one line on stderr says why, as argparse's own errors do."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code: 0 done, 1 not done, 2 cannot be done like this."""
+    from legato.errors import ConfigError, StoreError
+
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    options = _parser().parse_args(arguments)
+    options.arguments, options.secrets = arguments, ()
+    try:
+        return _run(options)
+    except (ConfigError, StoreError) as error:
+        _complain(f"legato: {' '.join(str(error).split())}\n", options.secrets)
+        return EXIT_CONFIG
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has seen enough
+        _drop_output()
+        return 0
+    except Exception as error:  # noqa: BLE001 # Python would print it with our secrets in it
+        from traceback import format_exception
+
+        _complain("".join(format_exception(error)), options.secrets)
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "run":
+        from legato.cli.run import run
+
+        return run(options)
+    if options.command == "dialogs":
+        from legato.cli.dialogs import dialogs
+
+        return dialogs(options)
+    if options.command == "check":
+        from legato.cli.check import check
+
+        return check(options)
+    from legato.cli.version import version
+
+    return version(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="legato", description="Durable straight-line chat dialogs.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    _add_run(commands.add_parser("run", help="run a bot in this process", allow_abbrev=False))
+    _add_dialogs(
+        commands.add_parser("dialogs", help="see and steer conversations", allow_abbrev=False)
+    )
+    _add_check(
+        commands.add_parser(
+            "check", help="replay all open conversations against this code", allow_abbrev=False
+        )
+    )
+    version = commands.add_parser("version", help="which Legato this is", allow_abbrev=False)
+    _add_json(version)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_target(parser)
+    parser.add_argument(
+        "--console", action="store_true", default=None, help="talk to it in the terminal"
+    )
+    parser.add_argument("--reload", action="store_true", help="start anew when its files change")
+    parser.add_argument("--listen", metavar="HOST:PORT", help="where the web server listens")
+    _add_store(parser)
+    parser.add_argument("--public-url", metavar="URL", help="webhooks come to URL/<platform>")
+    parser.add_argument("--cache", metavar="N", help="conversations kept in memory, 0 for none")
+    parser.add_argument(
+        "--drain", metavar="SECONDS", type=float, default=8.0, help="how long an end may take (8)"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log everything")
+
+
+def _add_dialogs(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    ls = actions.add_parser("ls", help="list conversations", allow_abbrev=False)
+    ls.add_argument("--status", choices=["running", "waiting", "failed", "held"])
+    ls.add_argument("--dialog", help="only of this dialog")
+    ls.add_argument("--outbox", action="store_true", help="deliveries that are dead or unknown")
+    ls.add_argument("--limit", type=int, default=100, help="so many at most (100)")
+    show = actions.add_parser("show", help="all that is known of one", allow_abbrev=False)
+    show.add_argument("key", help="as `ls` shows it; quote it")
+    retry = actions.add_parser("retry", help="let a failed or held one go on", allow_abbrev=False)
+    retry.add_argument("key", nargs="*", help="which ones")
+    retry.add_argument(
+        "--delivery", metavar="ID", type=int, action="append", default=[], help="send it again"
+    )
+    cancel = actions.add_parser("cancel", help="end one", allow_abbrev=False)
+    cancel.add_argument("key", nargs="+", help="which ones")
+    signal = actions.add_parser("signal", help="let wait_for() go on", allow_abbrev=False)
+    signal.add_argument("key", help="which one")
+    signal.add_argument("name", help="of the signal")
+    signal.add_argument("value", nargs="?", help="JSON, or a plain text")
+    signal.add_argument("--id", default="", help="the same cause has the same id: it counts once")
+    for action in (ls, show, retry, cancel, signal):
+        action.add_argument("--bot", metavar="TARGET", help="the bot whose store is meant")
+        _add_store(action)
+        _add_json(action)
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    _add_target(parser)
+    _add_store(parser)
+    _add_json(parser)
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", help="bot.py, or package.module:app")
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--store", metavar="URL", help="as in sqlite:///bot.db")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _complain(text: str, secrets: Sequence[str]) -> None:
+    from legato.deploy.logs import redact
+
+    sys.stderr.write(redact(text, secrets))
+
+
+def _drop_output() -> None:
+    """Keeps Python from complaining, at its end, that nobody reads."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

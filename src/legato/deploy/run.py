@@ -1,0 +1,321 @@
+"""`legato run`: everything in one process.
+
+Every platform whose token is set runs: by webhook if there is a public address, else over a connection
+of ours. Without any token a bot can be talked with at once, in the browser and in the terminal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from legato.abc import Platform
+from legato.app.app import App
+from legato.app.settings import DEFAULT_LISTEN, Settings
+from legato.deploy.clock import SystemClock
+from legato.deploy.http import Asgi, Endpoint
+from legato.deploy.lifecycle import Stopped, Stopping
+from legato.deploy.logs import set_up_logs
+from legato.deploy.parts import make_platforms, make_store
+from legato.deploy.process import DRAIN_S, Process
+from legato.errors import ConfigError, MissingExtra
+
+if TYPE_CHECKING:
+    from legato.platforms.web import Web
+
+log: logging.Logger = logging.getLogger("legato.run")
+
+BACKLOG = 1024
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What only this shell is told.
+
+    Attributes:
+        folder: Of the bot: its store stands there if no setting says otherwise.
+        console: Talk in the terminal; None: only if there is nothing else, and it is one.
+        verbose: Log everything.
+        drain_s: How long an end may take.
+    """
+
+    folder: Path
+    console: bool | None = None
+    verbose: bool = False
+    drain_s: float = DRAIN_S
+
+
+def run(app: App, settings: Settings, options: Options) -> int:
+    """Runs an App until a signal (or the end of the console's input) comes; returns the exit code.
+
+    Raises:
+        ConfigError, StoreError: It cannot run like this.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_Run(app, settings, options).main())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # Windows, or installed without the extra: asyncio's own does it too
+        return None
+    return uvloop.new_event_loop  # type: ignore[no-any-return,unused-ignore]
+
+
+class _Run:
+    """One run, from its start to its end."""
+
+    def __init__(self, app: App, settings: Settings, options: Options) -> None:
+        self._app = app
+        self._settings = settings
+        self._options = options
+        self._clock = SystemClock()
+        self._platforms: list[Platform] = []
+        self._web: Web | None = None
+
+    async def main(self) -> int:
+        stopping = Stopping()
+        self._choose()
+        with (
+            _logs(self._secrets, self._level()),
+            stopping.signals(),
+            self._socket() as listener,
+        ):
+            await self._served(stopping, listener)
+        if stopping.error is not None:
+            raise stopping.error
+        return 0
+
+    def _secrets(self) -> list[str]:
+        found = list(self._settings.secrets)
+        for platform in self._platforms:
+            found += platform.secrets
+        return found
+
+    def _level(self) -> int:
+        if self._options.verbose:
+            return logging.DEBUG
+        return logging.WARNING if self._console else logging.INFO
+
+    # -- what runs ----------------------------------------------------------------------------
+
+    def _choose(self) -> None:
+        """Decides which platforms run, and whether a server and the console do."""
+        settings, prefixes = self._settings, self._app.prefixes
+        self._platforms = make_platforms(settings, prefixes, self._clock)
+        self._own = list(self._platforms)
+        if settings.public_url and not self._own:
+            raise ConfigError(
+                "LEGATO_PUBLIC_URL is set, but no platform has a token: set TELEGRAM_TOKEN"
+            )
+        at_terminal = sys.stdin is not None and sys.stdin.isatty()
+        wanted = self._options.console
+        self._console = bool(wanted) or (wanted is None and not self._own and at_terminal)
+        if not self._own and not wanted:
+            from legato.platforms.web import Web
+
+            self._web = Web(self._clock, prefixes=prefixes)
+            self._platforms.append(self._web)
+        if self._console:
+            from legato.platforms.console import Console
+
+            settled = None if at_terminal else self._settled
+            self._talk = Console(self._clock, prefixes=prefixes, settled=settled)
+            self._platforms.append(self._talk)
+
+    async def _settled(self) -> None:
+        """Returns once everything said so far is answered, and the answers are shown."""
+        await self._process.runtime.drained()
+        await self._process.runtime.relay.flush(60.0)
+
+    def _store_url(self) -> str:
+        return self._settings.store or f"sqlite:///{self._options.folder / 'legato.db'}"
+
+    # -- running ------------------------------------------------------------------------------
+
+    async def _served(self, stopping: Stopping, listener: socket.socket | None) -> None:
+        store = make_store(self._store_url())
+        self._process = process = Process(
+            self._app,
+            self._settings,
+            store=store,
+            platforms=self._platforms,
+            clock=self._clock,
+            failed=stopping.fail,
+        )
+        server: _Serving | None = None
+        try:
+            await stopping.unless(process.open())
+            if listener is not None:
+                server = _Serving(self._endpoint(process), listener)
+                server.start(stopping)
+            self._start_listening(process, stopping)
+            self._greet(listener)
+            await stopping.wait()
+        except Stopped:
+            pass
+        finally:
+            await self._end(process, server)
+
+    def _endpoint(self, process: Process) -> Endpoint:
+        chat: Asgi | None = None
+        if self._web is not None:
+            from legato.deploy.webchat import WebChat
+
+            host, _ = self._settings.listen or DEFAULT_LISTEN
+            chat = WebChat(process.runtime, self._web, self._app.name, host)
+        return Endpoint(process.runtime, chat)
+
+    def _start_listening(self, process: Process, stopping: Stopping) -> None:
+        if not self._settings.public_url:
+            for platform in self._own:
+                process.listen(platform)
+        if self._console:
+            process.listen(self._talk, stopping.stop)
+
+    async def _end(self, process: Process, server: _Serving | None) -> None:
+        log.info("stopping: finishing what is under way")
+        if server is not None:
+            server.refuse()
+        left = await process.close(self._options.drain_s)
+        if server is not None:
+            if self._web is not None:
+                self._web.close()
+            await server.ended()
+        if left:
+            what = "message is" if left == 1 else "messages are"
+            log.warning("%d %s not delivered yet: the next start goes on with that", left, what)
+        else:
+            log.info("stopped; nothing is left to be delivered")
+
+    def _greet(self, listener: socket.socket | None) -> None:
+        for platform in self._own:
+            way = "polling"
+            if self._settings.public_url:
+                way = f"webhook {self._settings.public_url}/{platform.name}"
+            log.info("%s bot %s: %s", platform.name, platform.bot, way)
+        if listener is not None:
+            host, port = listener.getsockname()[:2]
+            address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            what = "web chat" if self._web is not None else "listening"
+            if self._console:  # where only warnings are logged
+                sys.stderr.write(f"{what}: {address}/\n")
+            else:
+                log.info("%s: %s/", what, address)
+        if self._console and sys.stdin.isatty():
+            sys.stderr.write(f"Talk to {self._app.name}; /help lists commands, ctrl-D ends.\n")
+
+    # -- the server ---------------------------------------------------------------------------
+
+    @contextmanager
+    def _socket(self) -> Iterator[socket.socket | None]:
+        """The socket to serve on, taken first of all: a second process on this port must not touch
+        the store, nor a platform's webhook.
+        """
+        settings = self._settings
+        if self._web is None and not settings.public_url and settings.listen is None:
+            yield None
+            return
+        host, port = settings.listen or DEFAULT_LISTEN
+        with _bound(host, port) as listener:
+            yield listener
+
+
+@contextmanager
+def _logs(secrets: Callable[[], list[str]], level: int) -> Iterator[None]:
+    undo = set_up_logs(secrets, level=level)
+    try:
+        yield
+    finally:
+        undo()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        ConfigError: The address is taken, or not ours.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"LEGATO_LISTEN={host}:{port}: {error.strerror or error}") from error
+    try:
+        if sys.platform != "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.settimeout(0)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"LEGATO_LISTEN={host}:{port} cannot be used ({error.strerror}): stop what listens there, or "
+            "choose another port, as in --listen 127.0.0.1:8081"
+        ) from error
+    return listener
+
+
+class _Serving:
+    """uvicorn on a socket of ours, without its way with signals."""
+
+    def __init__(self, endpoint: Endpoint, listener: socket.socket) -> None:
+        try:
+            import uvicorn
+        except ImportError as error:
+            raise MissingExtra("the web server", "run") from error
+
+        class Server(uvicorn.Server):
+            """Leaves the signals to us: more than requests must be drained."""
+
+            def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+                return nullcontext()
+
+        config = uvicorn.Config(
+            endpoint,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=5,
+            proxy_headers=False,
+        )
+        self._server: Any = Server(config)
+        self._endpoint = endpoint
+        self._listener = listener
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, stopping: Stopping) -> None:
+        """Serves from now on; a failure of the server ends the process."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                stopping.fail(error)
+
+        self._task = asyncio.create_task(self._server.serve([self._listener]))
+        self._task.add_done_callback(done)
+
+    def refuse(self) -> None:
+        """Takes no more connections; requests under way are answered."""
+        self._endpoint.draining = True
+        self._server.should_exit = True
+
+    async def ended(self) -> None:
+        """Returns once the last request is answered."""
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+__all__ = ["Options", "run"]
