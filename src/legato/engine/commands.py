@@ -44,6 +44,7 @@ class Answer(Struct, frozen=True):
 
 
 NO = Answer(NOT_MINE)
+_ANSWERS = (MessageReceived, ButtonPressed)
 
 
 class Op:
@@ -133,9 +134,7 @@ class Ask(Op):
         )
 
     def accept(self, event: AnyEvent) -> Answer:
-        if isinstance(event, MessageEdited) or not isinstance(
-            event, MessageReceived | ButtonPressed
-        ):
+        if isinstance(event, MessageEdited) or not isinstance(event, _ANSWERS):
             return NO
         if self.user and event.place.user != self.user:
             return NO

@@ -95,9 +95,11 @@ def offer(choices: Sequence[tuple[str, str]], buttons: Buttons | None, place: st
     """Answers to a question as buttons whose payloads belong to this question only, so that a
     press on an old message never answers a new question.
     """
-    shown = rows(buttons) if buttons else rows([Button(text, data) for text, data in choices])
-    if not shown:
-        return NOTHING
+    if not buttons:
+        if not choices:
+            return NOTHING
+        buttons = [Button(text, data) for text, data in choices]
+    shown = rows(buttons)
     token = _token(place)
     payloads: list[str] = []
     meanings: list[str] = []

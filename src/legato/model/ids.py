@@ -20,23 +20,25 @@ def conversation_key(place: Address, scope: str) -> str:
     "%" and the marks of suffixes are escaped inside an id, so keys never collide. Parts the scope
     needs but the place lacks stay empty.
     """
-    head = f"{_part(place.platform)}:{_part(place.bot)}"
+    chat, user, thread = place.chat, "", ""
     if scope == "user_in_chat":
-        return f"{head}:{_part(place.chat)}:{_part(place.user)}:"
-    if scope == "chat":
-        return f"{head}:{_part(place.chat)}::"
-    if scope == "user":
-        return f"{head}::{_part(place.user)}:"
-    return f"{head}:{_part(place.chat)}::{_part(place.thread)}"
+        user = place.user
+    elif scope == "user":
+        chat, user = "", place.user
+    elif scope == "thread":
+        thread = place.thread
+    key = f"{place.platform}:{place.bot}:{chat}:{user}:{thread}"
+    if key.count(":") == 4 and "%" not in key and OVERLAY not in key and ASIDE not in key:
+        return key  # nothing in it is to be escaped
+    return ":".join(map(_part, (place.platform, place.bot, chat, user, thread)))
 
 
 _ESCAPES = (("%", "%25"), (":", "%3A"), (OVERLAY, "%5E"), (ASIDE, "%21"))
 
 
 def _part(text: str) -> str:
-    if not text.isalnum():
-        for plain, escaped in _ESCAPES:
-            text = text.replace(plain, escaped)
+    for plain, escaped in _ESCAPES:
+        text = text.replace(plain, escaped)
     return text
 
 

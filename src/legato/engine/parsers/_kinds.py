@@ -47,7 +47,9 @@ def parser_for(kind: Any, *, min: Any = None, max: Any = None) -> Parser:
     bounds = (min, max)
     make = _SCALARS.get(kind) if isinstance(kind, type) else None
     if make is not None:
-        return make(_checked(kind, bounds))
+        if bounds != _UNBOUNDED:
+            return make(_checked(kind, bounds))
+        return _PLAIN.get(kind) or _PLAIN.setdefault(kind, make(_UNBOUNDED))
     if get_origin(kind) is list or kind is list:
         return _list(kind, _checked(list, bounds))
     if min is not None or max is not None:
@@ -105,6 +107,9 @@ _SCALARS: dict[Any, Callable[[tuple[Any, Any]], Parser]] = {
     datetime: _datetime,
     timedelta: partial(BoundedParser, "timedelta", texts.duration, must="The duration must be"),
 }
+_UNBOUNDED = (None, None)
+_PLAIN: dict[Any, Parser] = {}
+"""Parsers of scalars without bounds: one does for all questions, since it keeps nothing."""
 _NUMBERS = (int, float, Decimal)
 _BOUND_TYPES: dict[type, tuple[type, ...]] = {
     int: _NUMBERS,

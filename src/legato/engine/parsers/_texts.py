@@ -21,6 +21,8 @@ class Email(str):
 
 def stripped(text: str) -> str:
     """`text` without space and invisible marks around it."""
+    if text.isascii():
+        return text.strip()
     before = ""
     while text != before:
         before, text = text, text.strip().strip(_INVISIBLE)
@@ -52,6 +54,8 @@ def is_number(text: str) -> bool:
 
 def whole(text: str) -> int:
     """12, -3, +4. Digits of any script; the minus may be a typographic one."""
+    if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS:
+        return int(text)
     if not re.fullmatch(rf"[+\-\u2212]?\d{{1,{MAX_DIGITS}}}", text):
         raise ValueError("Please answer with a whole number, for example 12.")
     return int(text.replace("\u2212", "-"))
