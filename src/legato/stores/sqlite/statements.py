@@ -87,13 +87,12 @@ _CONSUME = """INSERT INTO inbox (id, reply, at_ms) VALUES (?, ?, ?)
 _DEPOSIT = """INSERT INTO inbox (id, key, payload, at_ms, seq)
     VALUES (?, ?, ?, ?, (SELECT coalesce(max(seq), 0) + 1 FROM inbox WHERE seq IS NOT NULL))
     ON CONFLICT (id) DO NOTHING"""
+# Both take the same values. An empty birth leaves the one that stands.
 _INSERT = """INSERT INTO conversation
     (dialog, version, epoch, head, status, wake_ms, updated_ms, state, birth, key)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, coalesce(?, x''), ?)"""
 _UPDATE = """UPDATE conversation SET dialog = ?, version = ?, epoch = ?, head = ?, status = ?,
-    wake_ms = ?, updated_ms = ?, state = ? WHERE key = ?"""
-_UPDATE_BIRTH = """UPDATE conversation SET dialog = ?, version = ?, epoch = ?, head = ?, status = ?,
-    wake_ms = ?, updated_ms = ?, state = ?, birth = ? WHERE key = ?"""
+    wake_ms = ?, updated_ms = ?, state = ?, birth = coalesce(?, birth) WHERE key = ?"""
 _DELETE = "DELETE FROM conversation WHERE key = ?"
 _DELETE_JOURNAL = "DELETE FROM journal WHERE key = ?"
 _TRUNCATE = "DELETE FROM journal WHERE key = ? AND epoch < ?"
@@ -163,15 +162,18 @@ def _write_conversation(execute: Execute, commit: Commit) -> None:
             execute(_DELETE_JOURNAL, (key,))
         return
     values = (
-        *(row.dialog, row.version, row.epoch, row.head),
-        *(row.status, row.wake_ms, row.updated_ms, row.state),
+        row.dialog,
+        row.version,
+        row.epoch,
+        row.head,
+        row.status,
+        row.wake_ms,
+        row.updated_ms,
+        row.state,
+        commit.birth or None,
+        key,
     )
-    if not exists:
-        execute(_INSERT, (*values, commit.birth, key))
-    elif commit.birth:
-        execute(_UPDATE_BIRTH, (*values, commit.birth, key))
-    else:
-        execute(_UPDATE, (*values, key))
+    execute(_UPDATE if exists else _INSERT, values)
     if commit.truncate:
         execute(_TRUNCATE, (key, row.epoch))
     if commit.segment:
@@ -180,9 +182,18 @@ def _write_conversation(execute: Execute, commit: Commit) -> None:
 
 def _queue(execute: Execute, item: OutboxItem, at_ms: int) -> int:
     values = (
-        *(item.lane, item.key, item.epoch, item.ref, item.delivery, item.state, item.attempts),
-        *(item.not_before_ms, item.error, item.created_ms or at_ms),
-        *(pack(item.place), pack(item.call)),
+        item.lane,
+        item.key,
+        item.epoch,
+        item.ref,
+        item.delivery,
+        item.state,
+        item.attempts,
+        item.not_before_ms,
+        item.error,
+        item.created_ms or at_ms,
+        pack(item.place),
+        pack(item.call),
     )
     return execute(_QUEUE, values).lastrowid or 0
 
