@@ -60,23 +60,24 @@ def question(
     Raises:
         Misuse: An option or the kind is none that is known.
     """
-    get = options.get
     if not _OPTIONS.issuperset(options):
         extra = sorted(set(options) - _OPTIONS)
         raise Misuse(f"chat.ask() has no option {', '.join(map(repr, extra))}")
-    parser = parser_for(kind, min=get("min"), max=get("max"))
-    offered = outgoing.offer(parser.choices, get("buttons"), place)
-    message = outgoing.prompt(prompt, offered.rows, get("format") or "", get("photo"))
-    user = get("user")
+    parser = parser_for(kind, min=options.get("min"), max=options.get("max"))
+    offered = outgoing.offer(parser.choices, options.get("buttons"), place)
+    message = outgoing.prompt(
+        prompt, offered.rows, options.get("format") or "", options.get("photo")
+    )
+    user = options.get("user")
     return message, Ask(
-        get("key") or parser.name,
+        options.get("key") or parser.name,
         parser,
         message,
-        retry=get("retry"),
-        attempts=get("attempts"),
-        timeout_s=seconds(get("timeout")),
-        remind_s=seconds(get("remind_after")),
-        remind=get("remind"),
+        retry=options.get("retry"),
+        attempts=options.get("attempts"),
+        timeout_s=seconds(options.get("timeout")),
+        remind_s=seconds(options.get("remind_after")),
+        remind=options.get("remind"),
         user=user.id if isinstance(user, User) else user or "",
         buttons=offered.payloads,
         meanings=offered.meanings,
