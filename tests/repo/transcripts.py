@@ -26,15 +26,16 @@ BLOCK = re.compile(r"^```text\n(\w+: .*?)^```$", re.DOTALL | re.MULTILINE)
 LINE = re.compile(r"^(?:\((.+)\)|(\w+): (.*))$")
 
 
-def play(page: str, app: App) -> None:
-    """Plays every transcript of `page` against `app`.
+def play(page: str, app: App, *headings: str) -> None:
+    """Plays the transcripts of `page` (only those below `headings`, if given) against `app`.
 
     Raises:
         AssertionError: The bot says something else.
     """
     text = (ROOT / page).read_text(encoding="utf-8")
-    found = BLOCK.findall(text)
-    assert found, f"{page} holds no transcript"
+    parts = [_below(text, heading) for heading in headings] or [text]
+    found = [transcript for part in parts for transcript in BLOCK.findall(part)]
+    assert found, f"{page} holds no transcript there"
     for transcript in found:
         lines = list(_lines(transcript))
 
@@ -42,6 +43,12 @@ def play(page: str, app: App) -> None:
             await _follow(bot, lines)
 
         in_all_modes(app, story)
+
+
+def _below(text: str, heading: str) -> str:
+    _, found, rest = text.partition(f"\n{heading}\n")
+    assert found, f"there is no heading {heading!r}"
+    return rest.partition(f"\n{heading.split(maxsplit=1)[0]} ")[0]
 
 
 def in_all_modes(app: App, story: Callable[[Bot], Awaitable[None]]) -> None:
