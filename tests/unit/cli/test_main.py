@@ -1,0 +1,189 @@
+"""The command line: one line and exit code 2 for what cannot be run like this."""
+
+import asyncio
+import json
+import socket
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from legato.cli.main import main
+from legato.stores.sqlite import SQLiteStore
+from legato.stores.sqlite.schema import APPLICATION_ID
+
+BOT = "from legato import App\napp = App('bot')\n"
+TOKEN = "4200:canary-of-the-token"
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder with a bot, and none of the machine's own settings."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    for name in ("TELEGRAM_TOKEN", "LEGATO_STORE", "LEGATO_LISTEN", "LEGATO_PUBLIC_URL"):
+        monkeypatch.delenv(name, raising=False)
+    Path("bot.py").write_text(BOT)
+    yield
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command that cannot be run; returns the one line that says why."""
+
+    def run(*argv: str) -> str:
+        assert main(argv) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("legato: ")
+        assert captured.err.count("\n") == 1
+        assert "canary" not in captured.err
+        return captured.err
+
+    return run
+
+
+def taken_port(listener: socket.socket) -> int:
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1)
+    return int(listener.getsockname()[1])
+
+
+def test_a_bot_that_is_not_there(said: Callable[..., str]) -> None:
+    Path("empty.py").write_text("")
+    Path("broken.py").write_text("\n1 /\n")
+
+    assert "there is no file none.py" in said("run", "none.py")
+    assert "has no App" in said("run", "empty.py")
+    assert "broken.py:2: SyntaxError" in said("run", "broken.py")
+    assert "there is no file none.py" in said("check", "none.py")
+
+
+def test_a_token_that_cannot_be_one(
+    said: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEGRAM_TOKEN", "canary")
+
+    assert "TELEGRAM_TOKEN: that is no Telegram token" in said("run", "bot.py")
+
+
+def test_a_secret_in_the_bots_own_error_does_not_show(
+    said: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
+    Path("leak.py").write_text(f"raise ValueError('no {TOKEN}')\n")
+
+    assert "leak.py:1: ValueError: no ***" in said("run", "leak.py")
+
+
+def test_what_belongs_to_a_token_without_one(
+    said: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no platform has a token" in said("run", "bot.py", "--public-url", "https://x.org")
+    monkeypatch.setenv("TELEGRAM_SECRET", "canary")
+    assert "TELEGRAM_TOKEN is not" in said("run", "bot.py")
+
+
+def test_a_setting_that_cannot_be_used(said: Callable[..., str]) -> None:
+    assert "--listen='x': write host:port" in said("run", "bot.py", "--listen", "x")
+    assert "is no store" in said("run", "bot.py", "--store", "bot.db")
+    assert "no postgresql store" in said("run", "bot.py", "--store", "postgresql://h/canary")
+    Path("legato.toml").write_text("stor = 1")
+    assert "did you mean store?" in said("run", "bot.py")
+
+
+def test_a_port_that_is_taken(said: Callable[..., str]) -> None:
+    with socket.socket() as listener:
+        port = taken_port(listener)
+        text = said("run", "bot.py", "--listen", f"127.0.0.1:{port}")
+
+    assert f"LEGATO_LISTEN=127.0.0.1:{port} cannot be used (Address already in use)" in text
+    assert not Path("legato.db").exists()
+
+
+def test_a_host_that_is_not_ours(said: Callable[..., str]) -> None:
+    assert "LEGATO_LISTEN=no.such.host.invalid:1" in said(
+        "run", "bot.py", "--listen", "no.such.host.invalid:1"
+    )
+
+
+def test_a_store_that_another_process_runs_on(said: Callable[..., str]) -> None:
+    loop = asyncio.new_event_loop()
+    store = SQLiteStore("legato.db")
+    loop.run_until_complete(store.open())
+    try:
+        assert "is in use by another process" in said("run", "bot.py", "--console")
+    finally:
+        loop.run_until_complete(store.close())
+        loop.close()
+
+
+def test_a_store_of_a_newer_legato_and_one_that_is_none(said: Callable[..., str]) -> None:
+    connection = sqlite3.connect("newer.db")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    Path("damaged.db").write_bytes(b"no database" * 1000)
+
+    for command in (("run", "bot.py", "--console"), ("check", "bot.py"), ("dialogs", "ls")):
+        assert "newer Legato" in said(*command, "--store", "sqlite:///newer.db")
+        assert "damaged.db" in said(*command, "--store", "sqlite:///damaged.db")
+
+
+def test_a_store_that_is_not_there_is_not_made_by_looking_at_it(
+    said: Callable[..., str],
+) -> None:
+    assert "there is no store" in said("dialogs", "ls")
+    assert "there is no store" in said("check", "bot.py")
+    assert "its own process only" in said("dialogs", "ls", "--store", "memory://")
+    assert not Path("legato.db").exists()
+
+
+def test_a_failure_of_ours_is_told_in_full_but_without_secrets(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(options: object) -> int:
+        raise RuntimeError(f"a bug with {TOKEN}")
+
+    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
+    monkeypatch.setattr("legato.deploy.run.run", lambda *args: fail(args))
+
+    assert main(["run", "bot.py"]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("Traceback")
+    assert "RuntimeError: a bug with ***" in text
+
+
+def test_the_version_is_told_to_people_and_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out.startswith("legato 0")
+    assert main(["version", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"legato", "python", "msgspec", "sqlite"}
+
+
+@pytest.mark.parametrize("argv", [[], ["fly"], ["run"], ["dialogs"], ["dialogs", "show"]])
+def test_a_command_that_is_none_shows_how_it_is_used(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    assert "usage: legato" in capsys.readouterr().err
+
+
+def test_help_comes_without_importing_what_runs_bots() -> None:
+    import subprocess
+
+    code = (
+        "import sys; from legato.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print(sorted(m for m in sys.modules if m.startswith('legato.')))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "usage: legato" in run.stdout
+    assert "legato.deploy" not in run.stdout.splitlines()[-1]
