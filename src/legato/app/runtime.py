@@ -35,7 +35,7 @@ from legato.engine.turns import TAKEN, Outcome, Turns
 from legato.engine.writer import ReplySlot
 from legato.errors import Malformed, StoreError, Unavailable
 from legato.model.events import Address, AnyEvent, Gone, Interrupt, Signal
-from legato.model.ids import place_of
+from legato.model.ids import ASIDE, place_of
 from legato.model.records import FAILED, HELD, RUNNING, Commit, Conversation, Mail, OutboxItem
 from legato.model.values import to_stored
 from legato.outbox.relay import Relay
@@ -140,7 +140,7 @@ class Runtime:
         """Finishes interrupted Turns and applies the mail of an earlier process."""
         after = ""
         while rows := await self.store.find(status=RUNNING, after=after, limit=PAGE):
-            await asyncio.gather(*(self._wake(row) for row in rows))
+            await asyncio.gather(*(self._spawn(self._wake(row)) for row in rows))
             after = rows[-1].key
         last = ""
         while mails := await self.store.mail(after=last, limit=PAGE):
@@ -155,12 +155,12 @@ class Runtime:
         event = _event.decode(mail.payload)
         if not self._runs(event.place):
             return
-        row = None
-        for key in {mail.key, *self.router.keys(event)}:
-            peeked = await self.turns.peek(key)
-            if peeked is not None and peeked[0].status in (FAILED, HELD):
-                row = peeked[0]
-        if row is None:
+        plain, kept, epoch = mail.key.partition(ASIDE)
+        keys = dict.fromkeys((mail.key, plain) if kept else (mail.key, *self.router.keys(event)))
+        rows = [peeked[0] for key in keys if (peeked := await self.turns.peek(key)) is not None]
+        if kept and not any(str(row.epoch) == epoch for row in rows):  # what it is for is gone
+            await self.store.commit(Commit(at_ms=self.clock.now_ms(), update_id=event.id))
+        elif not any(row.status in (FAILED, HELD) for row in rows):
             await self._apply_mail(event)
 
     async def stop(self, deadline_s: float = 10.0) -> int:
@@ -304,7 +304,8 @@ class Runtime:
         """See `App.signal`."""
         unique = id or f"{self.clock.now_ms()}-{_unique()}"
         update_id = f"signal:{key}:{name}:{unique}"
-        if await self.turns.peek(key) is None:
+        standing = await self.turns.peek(key)
+        if standing is None:
             return await self.store.get("inbox", update_id) is not None
         event = Signal(
             id=update_id,
@@ -313,6 +314,7 @@ class Runtime:
             name=name,
             value=to_stored(value, where=f"the value of signal {name!r}"),
             at_ms=self.clock.now_ms(),
+            epoch=standing[0].epoch,
         )
         return (await self.handle(event)).taken
 
