@@ -50,11 +50,10 @@ class Connection(asyncio.Protocol):
         Wall time is what goes on while a cloud function is frozen; on waking up, what the server
         sent meanwhile (its goodbye) is in the socket, but the loop has not seen it yet.
         """
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        if self._transport is None or not self.alive:
             return True
         idle = abs(time.time() - self._idle_since)
-        return idle > idle_s or (idle > TRUST_S and _readable(transport))
+        return idle > idle_s or (idle > TRUST_S and _readable(self._transport))
 
     def abort(self) -> None:
         """Closes it at once. Idempotent."""
@@ -123,21 +122,20 @@ class Connection(asyncio.Protocol):
 
     async def _write(self, data: bytes, answer: asyncio.Future[None]) -> None:
         """Writes, no faster than the server reads; does nothing once there is an answer."""
-        assert self._transport is not None, "an exchange goes on"
+        assert self._parser is not None, "an exchange goes on"
         if answer.done():
-            if self._parser is not None:
-                self._parser.keep = False  # the request is not whole: nothing can follow it
+            self._parser.keep = False  # the request is not whole: nothing can follow it
             return
+        assert self._transport is not None, "its loss would have been the answer"
         self._transport.write(data)
         if self._writable is not None:
             await asyncio.wait({self._writable, answer}, return_when=asyncio.FIRST_COMPLETED)
 
     def _fail(self, reason: str, cause: Exception | None = None) -> None:
-        answer = self._answer
-        if answer is not None and not answer.done():
+        if self._answer is not None and not self._answer.done():
             failure = MaybeSent(reason)
             failure.__cause__ = cause
-            answer.set_exception(failure)
+            self._answer.set_exception(failure)
 
     # -- as the loop sees it ------------------------------------------------------------------
 
@@ -188,8 +186,6 @@ class Connection(asyncio.Protocol):
 
 def _readable(transport: asyncio.Transport) -> bool:
     fd = transport.get_extra_info("socket").fileno()
-    if fd < 0:
-        return True
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(fd, select.POLLIN)

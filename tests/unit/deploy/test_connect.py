@@ -171,6 +171,14 @@ async def test_a_proxy_that_resets_is_not_sent(env: Env) -> None:
             await get("https://far.invalid/")
 
 
+async def test_a_proxy_without_a_password_gets_none(env: Env) -> None:
+    proxying = Proxying()
+    async with Server(proxying) as proxy:
+        env(http_proxy=f"http://127.0.0.1:{proxy.port}")
+        await get("http://far.invalid/")
+    assert "proxy-authorization" not in proxying.asked[0][1]
+
+
 async def test_hosts_of_no_proxy_are_reached_directly(env: Env) -> None:
     async with Server(echo) as server:
         env(http_proxy="http://127.0.0.1:1", no_proxy="127.0.0.1")
@@ -234,6 +242,58 @@ async def test_an_address_that_hangs_costs_only_a_head_start(
         )
         assert b"GET" in await get("http://several.invalid/")
     assert [address[0] for address in opened] == ["hangs", "127.0.0.1"]  # type: ignore[index]
+
+
+async def test_of_connections_opened_at_the_same_time_all_but_one_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connect, "HEAD_START_S", 0)
+    v4 = socket.AF_INET
+    resolve(monkeypatch, (v4, "a", 1), (v4, "b", 1), (v4, "late", 1))
+    pairs = {name: socket.socketpair() for name in ("a", "b", "late")}
+    both = asyncio.Event()
+
+    async def opens(family: int, kind: int, number: int, address: tuple[str, int]) -> socket.socket:
+        try:
+            if address[0] == "late":
+                both.set()
+                await asyncio.Event().wait()
+            await both.wait()
+        except asyncio.CancelledError:
+            pass  # it was just opened when it was told to give up
+        return pairs[address[0]][0]
+
+    monkeypatch.setattr(connect, "_open", opens)
+    winner = await connect._first_to_answer("several.invalid", 1)
+    ours = {name: pair[0] for name, pair in pairs.items()}
+    assert [name for name, sock in ours.items() if sock.fileno() >= 0 and sock is not winner] == []
+    winner.close()
+    for _, other in pairs.values():
+        other.close()
+
+
+async def test_one_refusal_does_not_end_the_try_beside_it(
+    env: Env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "HEAD_START_S", 0)
+    started, refused = asyncio.Event(), asyncio.Event()
+    real = connect._open
+
+    async def opens(family: int, kind: int, number: int, address: tuple[str, int]) -> socket.socket:
+        if address[0] == "refuses":
+            await started.wait()
+            refused.set()
+            raise ConnectionRefusedError(111, "refused")
+        started.set()
+        await refused.wait()
+        await asyncio.sleep(0)
+        return await real(family, kind, number, address)
+
+    async with Server(echo) as server:
+        v4 = socket.AF_INET
+        resolve(monkeypatch, (v4, "refuses", 1), (v4, "127.0.0.1", server.port))
+        monkeypatch.setattr(connect, "_open", opens)
+        assert b"GET" in await get("http://several.invalid/")
 
 
 async def test_no_address_is_not_sent(env: Env, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,11 @@ def test_an_answer_is_read_or_refused(data: bytes) -> None:
     assert read(data) == ANSWERS[data]
 
 
+@pytest.mark.parametrize("data", [data for data in ANSWERS if len(data) < 1000])
+def test_an_answer_may_come_in_single_bytes(data: bytes) -> None:
+    assert read(data, tuple(range(len(data)))) == ANSWERS[data]
+
+
 @given(st.sampled_from([data for data in ANSWERS if len(data) < 1000]), st.data())
 def test_where_the_network_cuts_an_answer_makes_no_difference(
     data: bytes, more: st.DataObject

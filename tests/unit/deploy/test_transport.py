@@ -1,12 +1,20 @@
 """The client against real sockets, behaving and not."""
 
 import asyncio
+import errno
+import io
+import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from legato.abc import HttpRequest, HttpResponse, MaybeSent, NotSent
+from legato.deploy import transport
+from legato.deploy.connect import connect
+from legato.deploy.connection import Connection
 from legato.deploy.transport import Transport
 from legato.errors import Misuse
 from tests.unit.deploy.servers import Handler, Peer, Server, echo
@@ -167,8 +175,6 @@ async def answers_too_much(peer: Peer) -> None:
 
 
 MAYBE_SENT: dict[Handler, str] = {
-    closes_at_once: "ended before the answer",
-    resets_at_once: "ended before the answer",
     closes_after_the_request: "ended before the answer",
     resets_after_the_request: "ended before the answer",
     closes_within_the_answer: "ended within the answer",
@@ -187,6 +193,87 @@ async def test_once_a_byte_was_written_a_failure_is_maybe_sent(handler: Handler)
         with pytest.raises(MaybeSent, match=MAYBE_SENT[handler]) as caught:
             await once(server.url(), timeout_s=0.1 if "time" in MAYBE_SENT[handler] else 30)
         assert not any(secret in str(caught.value) for secret in SECRETS)
+
+
+@pytest.mark.parametrize("handler", [closes_at_once, resets_at_once])
+async def test_a_connection_that_ends_at_once_is_maybe_sent_unless_that_was_seen_before_writing(
+    handler: Handler,
+) -> None:
+    async with Server(handler) as server:
+        with pytest.raises(
+            (MaybeSent, NotSent), match=r"ended before the answer|closed .* at once"
+        ):
+            await once(server.url())
+
+
+async def test_a_connection_lost_before_it_could_be_written_to_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def lost(make: Callable[[], Connection], *rest: object) -> Connection:
+        return make()
+
+    monkeypatch.setattr(transport, "connect", lost)
+    with pytest.raises(NotSent, match="closed the connection at once"):
+        await once("http://host.invalid/")
+
+
+async def test_a_client_closed_while_it_connects_sends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connecting, go_on = asyncio.Event(), asyncio.Event()
+    real = connect
+
+    async def slow(*rest: Any) -> Connection:
+        connecting.set()
+        await go_on.wait()
+        return await real(*rest)
+
+    monkeypatch.setattr(transport, "connect", slow)
+    async with Server(echo) as server:
+        client = Transport()
+        sending = asyncio.create_task(client.send(post(server.url())))
+        await connecting.wait()
+        await client.close()
+        go_on.set()
+        with pytest.raises(NotSent, match="closed"):
+            await sending
+        await all_lost(client)
+
+
+async def test_idle_connections_and_known_addresses_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport, "IDLE_CONNECTIONS", 2)
+    monkeypatch.setattr(transport, "URLS_KEPT", 2)
+    async with Server(echo) as server:
+        client = Transport()
+        await asyncio.gather(*(client.send(post(server.url(f"/{n}"))) for n in range(5)))
+        assert [len(idle) for idle in client._idle.values()] == [2]
+        assert len(client._urls) <= 2
+        await client.close()
+
+
+async def test_without_poll_select_tells_whether_the_server_said_goodbye(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("select.poll")
+    monkeypatch.setattr("legato.deploy.connection.TRUST_S", -1.0)
+    async with Server(echo) as server:
+        client = Transport()
+        for _ in range(3):
+            await client.send(post(server.url()))
+        assert server.connections == 1
+        await client.close()
+
+
+async def test_a_connection_idle_for_long_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "IDLE_S", -1.0)
+    async with Server(echo) as server:
+        client = Transport()
+        for _ in range(3):
+            await client.send(post(server.url()))
+        assert server.connections == 3
+        await client.close()
 
 
 def closed_port() -> int:
@@ -260,9 +347,8 @@ async def test_an_end_that_the_loop_has_not_seen_is_found_in_the_socket(
         client = Transport()
         await client.send(post(server.url()))
         (connection,) = client._all
-        transport = connection._transport
-        assert transport is not None
-        transport.pause_reading()  # as if the process were frozen
+        assert connection._transport is not None
+        connection._transport.pause_reading()  # as if the process were frozen
         closed.set()
         await asyncio.sleep(0.01)
         assert connection.alive
@@ -273,17 +359,43 @@ async def test_an_end_that_the_loop_has_not_seen_is_found_in_the_socket(
 
 
 async def test_what_a_server_says_unasked_ends_the_connection() -> None:
+    answered = asyncio.Event()
+
     async def goodbye(peer: Peer) -> None:
         await peer.request()
         await peer.answer()
+        await answered.wait()
         await peer.write(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n")
         await peer.reader.read()
 
     async with Server(goodbye) as server:
         client = Transport()
         for _ in range(2):
+            answered.clear()
             assert (await client.send(post(server.url()))).status == 200
+            answered.set()
             await all_lost(client)
+        assert server.connections == 2
+        await client.close()
+
+
+async def test_a_timer_that_rings_as_the_answer_comes_does_no_harm() -> None:
+    async with Server(echo) as server:
+        client = Transport()
+        await client.send(post(server.url()))
+        (connection,) = client._all
+        connection._fail("no complete answer in time")
+        assert (await client.send(post(server.url()))).status == 200
+        await client.close()
+
+
+async def test_a_connection_being_closed_is_not_used() -> None:
+    async with Server(echo) as server:
+        client = Transport()
+        await client.send(post(server.url()))
+        for connection in client._all:
+            connection.abort()  # the loop will tell in its next round
+        assert (await client.send(post(server.url()))).status == 200
         assert server.connections == 2
         await client.close()
 
@@ -482,4 +594,19 @@ async def test_a_download_is_a_whole_file_or_none(tmp_path: Path) -> None:
         assert names() == []
         assert await client.download(get[0], target, 300_000) == 300_000
         assert names() == ["file 300000"]
+        await client.close()
+
+
+async def test_a_download_to_a_full_disk_is_an_os_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullDisk(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(transport, "open", lambda name, mode: FullDisk(), raising=False)
+    async with Server(echo) as server:
+        client = Transport()
+        with pytest.raises(OSError, match="No space left"):
+            await client.download(HttpRequest("GET", server.url()), str(tmp_path / "f"), 1000)
         await client.close()
