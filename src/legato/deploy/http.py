@@ -10,15 +10,18 @@ Answers: 401 for a forged request, before anything of it is read as JSON; 413 fo
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from legato.abc import HttpRequest, Platform
-from legato.errors import Forged, StoreError, Unavailable
+from legato.errors import ConfigError, Forged, StoreError, Unavailable
 
 if TYPE_CHECKING:
+    from legato.app.app import App
     from legato.app.runtime import Runtime
+    from legato.deploy.process import Process
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -163,3 +166,88 @@ def target(scope: Scope) -> str:
     path = scope.get("raw_path") or scope["path"].encode()
     query = scope.get("query_string", b"")
     return (path + b"?" + query if query else path).decode("latin-1")  # type: ignore[no-any-return]
+
+
+# -- app.asgi() ------------------------------------------------------------------------------------
+
+
+def asgi(app: App, **flags: str) -> Asgi:
+    """An ASGI application for any server: `application = app.asgi()`.
+
+    It starts and stops with the server's lifespan (where that has none: with the first request) and
+    takes its settings from the environment. Platforms are put in webhook mode if LEGATO_PUBLIC_URL is
+    set, and left as they are if not.
+
+    Args:
+        app: The bot.
+        flags: Settings that go before the environment, as in store="sqlite:////data/bot.db".
+    """
+    return Hosted(app, flags)
+
+
+class Hosted:
+    """An App behind somebody else's server."""
+
+    def __init__(self, app: App, flags: dict[str, str]) -> None:
+        self._app = app
+        self._flags = flags
+        self._process: Process | None = None
+        self._endpoint: Endpoint | None = None
+        self._starting: asyncio.Lock | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        await (self._endpoint or await self._started())(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._started()
+        except (ConfigError, StoreError) as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _started(self) -> Endpoint:
+        if self._starting is None:
+            self._starting = asyncio.Lock()
+        async with self._starting:
+            if self._endpoint is None:
+                self._endpoint = await self._start()
+            return self._endpoint
+
+    async def _start(self) -> Endpoint:
+        from pathlib import Path
+
+        from legato.app.settings import load_settings
+        from legato.deploy.clock import SystemClock
+        from legato.deploy.parts import make_platforms, make_store
+        from legato.deploy.process import Process
+
+        settings = load_settings(self._flags, folders=[Path.cwd()])
+        clock = SystemClock()
+        self._process = process = Process(
+            self._app,
+            settings,
+            store=make_store(settings.store or "sqlite:///legato.db"),
+            platforms=make_platforms(settings, self._app.prefixes, clock),
+            clock=clock,
+            failed=lambda error: log.error("a platform failed: %s", error),
+        )
+        try:
+            await process.open(set_up=bool(settings.public_url))
+        except BaseException:
+            await process.close(0)
+            raise
+        return Endpoint(process.runtime)
+
+    async def _stop(self) -> None:
+        process, self._process, self._endpoint = self._process, None, None
+        if process is not None:
+            left = await process.close()
+            log.info("stopped; %d messages are left for the next start", left)
