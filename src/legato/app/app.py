@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,8 +11,9 @@ from legato.app.triggers import Trigger, Triggers, button_pattern
 from legato.engine.commands import event_tag_of
 from legato.engine.dialog import HOLD, RESTART, Dialog, Dialogs
 from legato.errors import Misuse
-from legato.model.events import Event
+from legato.model.events import Address, Event
 from legato.model.ids import SCOPES
+from legato.model.messages import Message
 
 if TYPE_CHECKING:
     from legato.app.runtime import Runtime
@@ -239,6 +240,34 @@ class App(Router):
         if self._runtime is None:
             raise Misuse("app.signal() works where the App runs; elsewhere: legato dialogs signal")
         return await self._runtime.signal(conversation, name, value, id=id)
+
+    async def broadcast(
+        self,
+        to: Iterable[str | Address],
+        message: Message | str,
+        *,
+        id: str,
+        progress: Callable[[int], object] | None = None,
+    ) -> int:
+        """Sends a message to many people, durably and within the platform's limit for that.
+
+        A call that died in the middle is made again with the same `id` and recipients: nobody gets
+        it twice. Returns how many recipients were queued by this call; the sending goes on.
+
+        Args:
+            to: `chat.id`s, or Addresses.
+            message: A text or a Message.
+            id: Unique name of this broadcast, e.g. "news-2026-12".
+            progress: Called with the number of recipients queued so far.
+
+        Raises:
+            Misuse: The App is not running in this process.
+        """
+        from legato.app.broadcast import broadcast
+
+        if self._runtime is None:
+            raise Misuse("app.broadcast() works where the App runs")
+        return await broadcast(self._runtime, to, message, id=id, progress=progress)
 
     def aws_lambda(self, **options: Any) -> Callable[[Any, Any], Any]:
         """A handler for AWS Lambda: `handler = app.aws_lambda()`. See legato.deploy.function."""

@@ -17,6 +17,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -178,7 +179,9 @@ class Bot:
         while True:
             wakes = [row.wake_ms for row in await self.conversations() if row.wake_ms]
             now = self.clock.now_ms()
-            step = min([w for w in wakes if w > now] + [target])
+            pause = self.clock.next_s()  # somebody sleeps: a limit, a pause between tries
+            sleeper = [] if pause is None else [now + max(1, ceil(pause * 1000))]
+            step = min([w for w in wakes if w > now] + sleeper + [target])
             self.clock.advance((step - now) / 1000)
             await self._survive(self._tick)
             await self._rest()
@@ -194,6 +197,12 @@ class Bot:
         kept = await self._survive(lambda: self.runtime.signal(key, name, value, id=unique))
         await self._rest()
         return bool(kept)
+
+    async def repeat(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Does `work` (a call from outside, such as `app.broadcast`) again after every crash."""
+        result = await self._survive(work)
+        await self._rest()
+        return result
 
     async def crash(self) -> None:
         """The process dies now, and starts again."""

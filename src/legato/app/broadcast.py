@@ -1,0 +1,97 @@
+"""One message to many: durable, resumable, within the platform's limit for bulk messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from legato.engine import outgoing
+from legato.model.events import Address
+from legato.model.ids import place_of
+from legato.model.messages import Message, Send
+from legato.model.records import COMMITTED, Commit, OutboxItem
+
+if TYPE_CHECKING:
+    from legato.app.runtime import Runtime
+
+PAGE = 100
+"""Recipients a commit."""
+
+Progress = Callable[[int], object]
+
+
+async def broadcast(
+    runtime: Runtime,
+    to: Iterable[str | Address],
+    message: Message | str,
+    *,
+    id: str,
+    progress: Progress | None = None,
+) -> int:
+    """Queues `message` for everybody; returns how many it was queued for by this call.
+
+    Page by page: a page is one commit under an id made of `id` and its number. So a call that died
+    in the middle is simply made again with the same recipients in the same order: pages that are
+    queued are passed over. The relay then sends them behind what each chat is waiting for, within
+    the bulk limit of the bot; answers of dialogs are not held up.
+
+    Args:
+        runtime: The running App.
+        to: `chat.id`s of conversations, or Addresses.
+        message: A text or a Message.
+        id: Unique name of this broadcast.
+        progress: Called with the number of recipients that are queued so far.
+    """
+    content = (
+        message
+        if isinstance(message, Message)
+        else Message(outgoing.checked_text(message, None, None, "inline"))
+    )
+    queued = done = 0
+    page: list[Address] = []
+    for number, place in enumerate([*map(_place, to), None]):
+        if place is not None:
+            page.append(place)
+        if page and (place is None or len(page) == PAGE):
+            fresh = await _queue(runtime, page, content, f"broadcast:{id}:{done}")
+            done = number if place is None else number + 1
+            queued += len(page) if fresh else 0
+            page = []
+            if progress is not None:
+                progress(done)
+    return queued
+
+
+async def _queue(
+    runtime: Runtime, places: Sequence[Address], message: Message, update_id: str
+) -> bool:
+    """Commits one page. False: it was committed before."""
+    now = runtime.clock.now_ms()
+    items = [
+        OutboxItem(
+            0,
+            place.lane,
+            place,
+            "",
+            0,
+            "",
+            msgspec.structs.replace(call, bulk=True),
+            created_ms=now,
+        )
+        for place in places
+        for call in runtime.platform(place).render(Send(message), place)
+    ]
+    commit = Commit(at_ms=now, update_id=update_id, outbox=tuple(items))
+    written = await runtime.store.commit(commit)
+    if written.result != COMMITTED:
+        return False
+    runtime.relay.offer(
+        [msgspec.structs.replace(i, id=n) for i, n in zip(items, written.ids, strict=True)]
+    )
+    return True
+
+
+def _place(recipient: str | Address) -> Address:
+    return recipient if isinstance(recipient, Address) else place_of(recipient)
