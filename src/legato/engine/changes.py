@@ -9,7 +9,8 @@ from legato.engine.dialog import Dialog
 from legato.engine.services import Services
 from legato.engine.versions import Live, restarted
 from legato.errors import Mismatch
-from legato.model.events import AnyEvent
+from legato.model.events import AnyEvent, Gone, Signal
+from legato.model.ids import aside_key
 from legato.model.records import HELD, RUNNING, WAITING, Commit, Conversation, Loaded, Mail, State
 from legato.model.values import to_stored
 
@@ -20,6 +21,11 @@ EPOCH_BITS = 20
 def mail(key: str, event: AnyEvent) -> Mail:
     """An event as it lies in the mailbox of `key`."""
     return Mail(event.id, key, journal.encode(event))
+
+
+def kept_mail(row: Conversation, event: AnyEvent) -> Mail:
+    """An event as it is kept for a parked conversation."""
+    return mail(aside_key(row.key, row.epoch), event)
 
 
 def deposit(key: str, event: AnyEvent, now_ms: int) -> Commit:
@@ -50,7 +56,7 @@ def held(loaded: Loaded, error: Mismatch, event: AnyEvent | None, now_ms: int) -
             state=journal.encode(state),
             updated_ms=now_ms,
         ),
-        deposit=() if event is None else (mail(row.key, event),),
+        deposit=() if event is None else (kept_mail(row, event),),
     )
 
 
@@ -84,8 +90,10 @@ def new_epoch(now_ms: int, update_id: str) -> int:
     return (now_ms << EPOCH_BITS) | (value & ((1 << EPOCH_BITS) - 1))
 
 
-def same_life(one: int, other: int) -> bool:
-    """Whether two epochs are of one conversation: `goto` adds 1, a new conversation begins at
-    another time.
+def of_another_life(event: AnyEvent, row: Conversation) -> bool:
+    """Whether an event is for an earlier conversation than the one that stands there now: `goto`
+    adds 1 to an epoch, a new conversation begins at another time.
     """
-    return one >> EPOCH_BITS == other >> EPOCH_BITS
+    if not isinstance(event, Gone | Signal) or not event.epoch:
+        return False
+    return event.epoch >> EPOCH_BITS != row.epoch >> EPOCH_BITS

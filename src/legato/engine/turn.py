@@ -34,6 +34,7 @@ from legato.errors import (
     LegatoError,
     Misuse,
     NotStorable,
+    StepError,
     StepInterrupted,
     Timeout,
     TooManyAttempts,
@@ -259,6 +260,12 @@ class Turn:
                 raw = Raw(op.method, {k: to_stored(v) for k, v in op.params.items()})
                 result = await self._services.call(raw, self.live.birth.place)
             return self._record(pending, to_stored(result, where=f"the result of {op.name}"))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # The step raised it by itself, as some clients do when their connection is lost.
+            return self._record(pending, error=StepError("CancelledError", f"raised by {op.name}"))
         except Exception as error:  # noqa: BLE001  # journaled, and raised at the dialog's line
             if isinstance(error, NotStorable):
                 log.error("%s: %s", row.key, error)  # noqa: TRY400  # the text says it all

@@ -11,18 +11,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from legato.engine import changes, journal
 from legato.engine.cache import LiveCache
 from legato.engine.commands import WaitFor, could_match
 from legato.engine.dialog import HOLD, Dialog
+from legato.engine.outcomes import IGNORED, TAKEN, Outcome, Peeked
 from legato.engine.services import Services
 from legato.engine.turn import Turn
 from legato.engine.versions import Live, rebuild
 from legato.engine.writer import Conflict, Duplicate, ReplySlot, Writer
 from legato.errors import DeveloperError, Mismatch
 from legato.model.events import AnyEvent, Gone, Interrupt, Signal
+from legato.model.ids import aside_key
 from legato.model.records import (
     COMMITTED,
     DUPLICATE,
@@ -31,10 +32,10 @@ from legato.model.records import (
     RUNNING,
     WAITING,
     Birth,
+    Commit,
     Conversation,
     Loaded,
     State,
-    Wait,
 )
 from legato.model.values import to_stored
 
@@ -45,27 +46,6 @@ MOST_TIMERS = 100
 MOST_MAIL = 1000
 
 _event = msgspec.json.Decoder(AnyEvent)
-
-Peeked = tuple[Conversation, tuple[Wait, ...]]
-"""A conversation's row and what it waits for."""
-
-
-class Outcome(Struct, frozen=True, kw_only=True):
-    """What became of an event at one conversation.
-
-    Attributes:
-        taken: It was consumed, or is kept in the mailbox.
-        duplicate: It had been consumed before.
-        reply: Body for the webhook request, if one rides there.
-    """
-
-    taken: bool
-    duplicate: bool = False
-    reply: bytes | None = None
-
-
-IGNORED = Outcome(taken=False)
-TAKEN = Outcome(taken=True)
 
 
 class Turns:
@@ -138,7 +118,7 @@ class Turns:
             None if aside is None else (aside.epoch, aside.head),
             begins=True,
             slot=slot,
-            aside="" if aside is None else f"{key}!{aside.epoch}",
+            aside="" if aside is None else aside_key(key, aside.epoch),
         )
         turn = Turn(self._services, live, writer)
         return await self._begin(turn)
@@ -172,7 +152,7 @@ class Turns:
             if live.conversation.status != WAITING or live.driver.done is not None:
                 self.cache.keep(live)
                 return await self.deliver(live.conversation.key, event)
-        if isinstance(event, Gone) and not changes.same_life(event.epoch, live.conversation.epoch):
+        if changes.of_another_life(event, live.conversation):
             self.cache.keep(live)
             return IGNORED
         moment = self._moment(event)
@@ -299,7 +279,10 @@ class Turns:
             key = turn.live.conversation.key
             for mail in await self._services.store.mail(key=key, limit=MOST_MAIL):
                 event = _event.decode(mail.payload)
-                if isinstance(event, Signal):
+                if changes.of_another_life(event, turn.live.conversation):
+                    now = self._services.clock.now_ms()
+                    await self._services.store.commit(Commit(at_ms=now, update_id=mail.id))
+                elif isinstance(event, Signal):
                     turn.writer.take(event)
                     if turn.offer(event):
                         break
@@ -332,7 +315,9 @@ class Turns:
             end = changes.ended(row, event.id, self._services.clock.now_ms())
             done = await self._services.store.commit(end)
             return Outcome(taken=done.result == COMMITTED, duplicate=done.result == DUPLICATE)
-        return IGNORED if isinstance(event, Gone) else await self._deposit(row.key, event)
+        if isinstance(event, Gone) or changes.of_another_life(event, row):
+            return IGNORED
+        return await self._deposit(aside_key(row.key, row.epoch), event)
 
     async def _deposit(self, key: str, event: AnyEvent) -> Outcome:
         now = self._services.clock.now_ms()

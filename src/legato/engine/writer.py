@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from legato.engine import journal
+from legato.engine import changes, journal
 from legato.engine.branches import Said
 from legato.engine.services import Services
 from legato.engine.versions import Live
@@ -155,7 +155,7 @@ class Writer:
         begun_and_over = row is None and self.expect is None
         mail: tuple[Mail, ...] = ()
         if keep_event and self.event is not None:
-            mail = (Mail(self.event.id, live.conversation.key, journal.encode(self.event)),)
+            mail = (changes.kept_mail(live.conversation, self.event),)
         done = await services.store.commit(
             Commit(
                 at_ms=now,

@@ -1,5 +1,6 @@
 """What dialogs can do, each warm, cold and with a crash after every commit."""
 
+import asyncio
 import datetime as dt
 
 import pytest
@@ -54,6 +55,22 @@ async def broke(chat: Chat) -> None:
         await chat.run(_odd_error)
     except StepError as error:
         await chat.say(f"{error.type_name}: {error.text}")
+
+
+@app.command("cancelled")
+async def cancelled(chat: Chat) -> None:
+    async def lose() -> None:
+        raise asyncio.CancelledError
+
+    try:
+        await chat.run(lose)
+    except StepError as error:
+        await chat.say(str(error))
+
+
+async def test_a_step_that_raises_cancelled_error_has_failed_and_nothing_more(bot):
+    await bot.user().says("/cancelled")
+    bot.expect("CancelledError: raised by lose")
 
 
 class OddError(Exception):
