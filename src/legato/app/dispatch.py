@@ -11,8 +11,8 @@ from legato.engine.turns import IGNORED, Outcome, Peeked, Turns
 from legato.engine.writer import Conflict, ReplySlot
 from legato.errors import Unavailable
 from legato.model.events import AnyEvent, Gone, Interrupt, Signal
-from legato.model.ids import OVERLAY
-from legato.model.records import FAILED, HELD, RUNNING, WAITING, Commit, Conversation
+from legato.model.ids import ASIDE, OVERLAY, aside_key
+from legato.model.records import FAILED, HELD, RUNNING, WAITING, Commit, Conversation, Mail
 
 _event = msgspec.json.Decoder(AnyEvent)
 MOST_ROUNDS = 10
@@ -60,8 +60,12 @@ class Dispatcher:
         """
         if row is not None:
             self.turns.cache.refresh(row)
-        await self.turns.wake(key, 0)
-        for mailbox in dict.fromkeys((self.router.lane_of(key), key)):
+        mailboxes = dict.fromkeys((self.router.lane_of(key), key))
+        peeked = await self.turns.peek(key)
+        if peeked is not None and peeked[0].status == RUNNING:
+            mailboxes = {aside_key(key, peeked[0].epoch): None} | mailboxes  # if it was parked
+            await self.turns.wake(key, 0)
+        for mailbox in mailboxes:
             await self._read_mail(mailbox, key)
         await self.turns.wake(key)
 
@@ -84,6 +88,18 @@ class Dispatcher:
         outcome = await self.dispatch(event)
         if not outcome.taken:
             await self.store.commit(Commit(at_ms=self.clock.now_ms(), update_id=event.id))
+
+    async def wanted(self, mail: Mail, event: AnyEvent) -> bool:
+        """Whether mail of an earlier process is to be applied now. What a parked conversation is
+        kept for stays; what was kept for one that is gone is thrown away.
+        """
+        plain, kept, epoch = mail.key.partition(ASIDE)
+        keys = dict.fromkeys((mail.key, plain) if kept else (mail.key, *self.router.keys(event)))
+        rows = [peeked[0] for key in keys if (peeked := await self.turns.peek(key)) is not None]
+        if kept and not any(str(row.epoch) == epoch for row in rows):
+            await self.store.commit(Commit(at_ms=self.clock.now_ms(), update_id=event.id))
+            return False
+        return not any(row.status in (FAILED, HELD) for row in rows)
 
     async def _peek(self, key: str) -> Peeked | None:
         """What stands under `key`, once its interrupted Turn and its mail are done with."""

@@ -22,7 +22,7 @@ from legato.engine.versions import Report
 from legato.engine.versions import check as replayed
 from legato.errors import LegatoError, Unavailable
 from legato.model.events import AnyEvent, Interrupt, Signal
-from legato.model.ids import place_of
+from legato.model.ids import ASIDE, aside_key, place_of
 from legato.model.records import (
     COMMITTED,
     DEAD,
@@ -108,13 +108,15 @@ async def show(store: Store, key: str) -> Shown:
     loaded = await store.load(key)
     if loaded is None:
         raise _unknown(key)
-    plain = key.partition("!")[0]
+    plain = key.partition(ASIDE)[0]
+    kept = aside_key(plain, loaded.conversation.epoch)
+    mail = [m for box in dict.fromkeys((kept, key)) for m in await store.mail(key=box, limit=PAGE)]
     return Shown(
         conversation=loaded.conversation,
         birth=journal.decode_birth(loaded.birth),
         state=journal.decode_state(loaded.conversation.state),
         records=tuple(journal.read(loaded.segments)),
-        mail=tuple([_event.decode(m.payload) for m in await store.mail(key=plain, limit=PAGE)]),
+        mail=tuple([_event.decode(m.payload) for m in mail]),
         outbox=tuple([item async for item in deliveries(store, states=ALL_STATES, key=plain)]),
     )
 
@@ -150,7 +152,7 @@ async def retry(store: Store, key: str, now_ms: int) -> str:
 
 
 async def _moved_back(store: Store, key: str, now_ms: int) -> str:
-    plain, aside, _ = key.partition("!")
+    plain, aside, _ = key.partition(ASIDE)
     if not aside:
         return key
     loaded = await store.load(key)
@@ -215,7 +217,8 @@ async def signal(store: Store, key: str, name: str, value: Any, *, now_ms: int, 
         Refused: There is none.
         NotStorable: The value cannot be kept.
     """
-    if await store.load(key) is None:
+    loaded = await store.load(key)
+    if loaded is None:
         raise _unknown(key)
     event = Signal(
         id=f"signal:{key}:{name}:{unique}",
@@ -224,6 +227,7 @@ async def signal(store: Store, key: str, name: str, value: Any, *, now_ms: int, 
         name=name,
         value=to_stored(value, where=f"the value of signal {name!r}"),
         at_ms=now_ms,
+        epoch=loaded.conversation.epoch,
     )
     await _deposit(store, key, event, now_ms)
     return event.id

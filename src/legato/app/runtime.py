@@ -35,8 +35,8 @@ from legato.engine.turns import TAKEN, Outcome, Turns
 from legato.engine.writer import ReplySlot
 from legato.errors import Malformed, StoreError, Unavailable
 from legato.model.events import Address, AnyEvent, Gone, Interrupt, Signal
-from legato.model.ids import ASIDE, place_of
-from legato.model.records import FAILED, HELD, RUNNING, Commit, Conversation, Mail, OutboxItem
+from legato.model.ids import place_of
+from legato.model.records import RUNNING, Commit, Conversation, Mail, OutboxItem
 from legato.model.values import to_stored
 from legato.outbox.relay import Relay
 
@@ -146,22 +146,9 @@ class Runtime:
         while mails := await self.store.mail(after=last, limit=PAGE):
             for mail in mails:
                 last = mail.id
-                await self._redeliver(mail)
-
-    async def _redeliver(self, mail: Mail) -> None:
-        """Mail of an earlier process. What a failed or held conversation keeps stays there, and so
-        does what is for a bot that this process does not run.
-        """
-        event = _event.decode(mail.payload)
-        if not self._runs(event.place):
-            return
-        plain, kept, epoch = mail.key.partition(ASIDE)
-        keys = dict.fromkeys((mail.key, plain) if kept else (mail.key, *self.router.keys(event)))
-        rows = [peeked[0] for key in keys if (peeked := await self.turns.peek(key)) is not None]
-        if kept and not any(str(row.epoch) == epoch for row in rows):  # what it is for is gone
-            await self.store.commit(Commit(at_ms=self.clock.now_ms(), update_id=event.id))
-        elif not any(row.status in (FAILED, HELD) for row in rows):
-            await self._apply_mail(event)
+                event = _event.decode(mail.payload)
+                if self._runs(event.place) and await self.dispatcher.wanted(mail, event):
+                    await self._apply_mail(event)
 
     async def stop(self, deadline_s: float = 10.0) -> int:
         """Drains: finishes Turns under way, delivers what it can; returns how many items are left

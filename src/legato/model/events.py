@@ -190,11 +190,14 @@ class Signal(Event, frozen=True, omit_defaults=True, tag="signal"):
         key: The conversation's key.
         name: What happened, e.g. "paid".
         value: The payload as stored by `model.values` (JSON builtins with tags).
+        epoch: Of the conversation that ran then: the next one under this key has no part in it.
+            0 = for whichever runs.
     """
 
     key: str = ""
     name: str = ""
     value: object = None
+    epoch: int = 0
 
 
 class Gone(Event, frozen=True, omit_defaults=True, tag="gone"):

@@ -48,6 +48,13 @@ def _whole(part: str) -> str:
     return part
 
 
+def aside_key(key: str, epoch: int) -> str:
+    """Where a parked conversation is put when another one begins in its place. What comes for it
+    meanwhile, or came before, lies in the mailbox of this name all along.
+    """
+    return f"{key}{ASIDE}{epoch}"
+
+
 def place_of(key: str) -> Address:
     """The place that a key names, as far as its scope does ("" for the rest)."""
     parts = [_whole(part) for part in key.partition(ASIDE)[0].rstrip(OVERLAY).split(":")]

@@ -1,0 +1,28 @@
+"""What the Turns of a process tell their caller."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from legato.model.records import Conversation, Wait
+
+Peeked = tuple[Conversation, tuple[Wait, ...]]
+"""A conversation's row and what it waits for."""
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What became of an event at one conversation.
+
+    Attributes:
+        taken: It was consumed, or is kept in the mailbox.
+        duplicate: It had been consumed before.
+        reply: Body for the webhook request, if one rides there.
+    """
+
+    taken: bool
+    duplicate: bool = False
+    reply: bytes | None = None
+
+
+IGNORED = Outcome(taken=False)
+TAKEN = Outcome(taken=True)
