@@ -11,10 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from legato.abc import HttpRequest, HttpResponse
+from legato.deploy.transport import Transport
 
 Handler = Callable[["Peer"], Awaitable[None]]
 
@@ -98,6 +102,25 @@ async def echo(peer: Peer) -> None:
         first, headers, body = await peer.request()
         text = first + "".join(f"\n{name}={value}" for name, value in headers.items())
         await peer.answer(text.encode() + b"\n\n" + body, extra="X-Kind: echo\r\n")
+
+
+def clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgets the proxies and roots that this machine may need."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def post(url: str, body: bytes = b"{}", timeout_s: float = 30.0) -> HttpRequest:
+    return HttpRequest("POST", url, {"content-type": "application/json"}, body, timeout_s=timeout_s)
+
+
+async def once(url: str, body: bytes = b"{}", timeout_s: float = 30.0) -> HttpResponse:
+    client = Transport()
+    try:
+        return await client.send(post(url, body, timeout_s))
+    finally:
+        await client.close()
 
 
 def authority(folder: Path) -> tuple[Path, ssl.SSLContext]:

@@ -15,7 +15,7 @@ from legato.deploy.connect import proxy_for, tls_context
 from legato.deploy.http1 import split_url
 from legato.deploy.transport import Transport
 from legato.errors import ConfigError
-from tests.unit.deploy.servers import Peer, Server, authority, echo
+from tests.unit.deploy.servers import Peer, Server, authority, clear_environment, echo
 
 Env = Callable[..., None]
 
@@ -23,9 +23,7 @@ Env = Callable[..., None]
 @pytest.fixture
 def env(monkeypatch: pytest.MonkeyPatch) -> Env:
     """Sets environment variables; those of proxies and roots are unset at first."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+    clear_environment(monkeypatch)
 
     def put(**values: str) -> None:
         for name, value in values.items():

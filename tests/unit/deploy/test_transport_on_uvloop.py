@@ -7,11 +7,12 @@ import pytest
 import uvloop
 
 from tests.unit.deploy import test_transport as table
+from tests.unit.deploy import test_transport_pool as pool
 from tests.unit.deploy.servers import Handler
 
 TESTS = [
     test
-    for name, test in vars(table).items()
+    for name, test in [*vars(table).items(), *vars(pool).items()]
     if name.startswith("test_")
     and inspect.iscoroutinefunction(test)
     and not inspect.signature(test).parameters
