@@ -53,6 +53,8 @@ def cuts(text: str, first: int, rest: int) -> list[tuple[int, int]]:
 
 def split(text: str, first: int, rest: int) -> list[str]:
     """The pieces that `cuts` finds."""
+    if len(text) <= first and text.isascii() and not text.isspace():
+        return [text] if text else []
     return [text[start:end] for start, end in cuts(text, first, rest)]
 
 

@@ -88,11 +88,13 @@ class Reader:
     def _message(self, event_id: str, kind: str, message: wire.Message) -> Parsed:
         who = _sender(message)
         place = self._place(message, who)
-        members = self._members(event_id, message)
-        if members:
-            return Parsed(tuple(members), kind=kind)
-        attachments = _attachments(message)
-        text = message.text or message.caption
+        if message.new_chat_members or message.left_chat_member is not None:
+            members = self._members(event_id, message)
+            if members:
+                return Parsed(tuple(members), kind=kind)
+        text = message.text
+        attachments = () if text else _attachments(message)  # a medium has a caption instead
+        text = text or message.caption
         if message.web_app_data is not None:
             text = text or message.web_app_data.data
         if not text and not attachments and not _has(message, _OTHER_CONTENT):
@@ -143,9 +145,9 @@ class Reader:
         in "bot", and Telegram sends a group's commands for other bots only to those who may read
         everything.
         """
-        prefix = next((p for p in self._prefixes if text.startswith(p)), "")
-        if not prefix:
+        if not text.startswith(self._prefixes):
             return "", ""
+        prefix = next(p for p in self._prefixes if text.startswith(p))
         head, *rest = text.split(None, 1)
         name, at, addressee = head[len(prefix) :].lower().partition("@")
         if not _is_name(name):

@@ -49,9 +49,9 @@ def render(out: Outgoing, place: Address) -> list[Call]:
         Unsupported: Telegram has nothing like it.
         Misuse: It breaks a rule that the bot's author can mend; the message says how.
     """
-    chat: Params = {"chat_id": number(place.chat)}
     if isinstance(out, Send):
         return _send(out.message, place)
+    chat: Params = {"chat_id": number(place.chat)}
     if isinstance(out, Edit):
         return [_edit(out, chat)]
     if isinstance(out, Delete):
@@ -68,7 +68,7 @@ def render(out: Outgoing, place: Address) -> list[Call]:
 
 def number(text: str) -> int | str:
     """An id as the number it is; "@channel" and the like as they are."""
-    digits = text.removeprefix("-")
+    digits = text[1:] if text[:1] == "-" else text
     return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 19 else text
 
 
@@ -109,20 +109,15 @@ def _send(message: Message, place: Address) -> list[Call]:
         calls.append(_media(media, base, caption))
     elif not parts:
         raise Misuse("a message needs a text, a photo or a file: this one has no visible text")
-    preview: Params = {} if message.preview else {"link_preview_options": {"is_disabled": True}}
-    calls += [Call("sendMessage", base | part | preview) for part in parts]
-    markup = _markup(message)
-    if markup:
-        calls[-1] = _with(calls[-1], reply_markup=markup)
-    calls[-1] = _with(calls[-1], result="message")
+    if not message.preview:
+        base["link_preview_options"] = {"is_disabled": True}
+    calls += [Call("sendMessage", base | part) for part in parts]
+    last, markup = calls[-1], _markup(message)
+    params = last.params | {"reply_markup": markup} if markup else last.params
+    calls[-1] = Call(last.method, params, last.files, result="message")
     if message.reply_to:
         calls[0] = _answering(calls[0], message.reply_to)
     return calls
-
-
-def _with(call: Call, *, result: str = "", reply_markup: Params | None = None) -> Call:
-    params = call.params if reply_markup is None else call.params | {"reply_markup": reply_markup}
-    return Call(call.method, params, call.files, call.target, call.fill, result=result)
 
 
 def _answering(call: Call, reply_to: str) -> Call:
