@@ -24,6 +24,7 @@ class Parsed(Struct, frozen=True):
         acks: Calls to make at once, outside the ordered lane, whose loss does no harm
             (answerCallbackQuery).
         reply: Body to answer the request with where the platform demands one (challenges).
+        reply_type: The media type of `reply`.
         kind: The platform's name of the update, for metrics; "" if unreadable.
     """
 
@@ -31,6 +32,7 @@ class Parsed(Struct, frozen=True):
     acks: tuple[Call, ...] = ()
     reply: bytes | None = None
     kind: str = ""
+    reply_type: str = "application/json"
 
 
 class Verdict(Struct, frozen=True):

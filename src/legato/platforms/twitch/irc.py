@@ -17,6 +17,7 @@ MOST_BYTES = 16_384
 
 _ESCAPES = {":": ";", "s": " ", "\\": "\\", "r": "\r", "n": "\n"}
 _UNESCAPE = re.compile(r"\\(.?)", re.DOTALL)
+_RANGE = re.compile("([0-9]{1,6})-([0-9]{1,6})")
 _NICK_END = re.compile("[!@]")
 _BREAKS = re.compile(r"[\r\n\0]+")
 
@@ -150,9 +151,9 @@ def emotes(tag: str) -> list[Emote]:
     for group in tag.split("/"):
         name, _, ranges = group.partition(":")
         for item in ranges.split(","):
-            first, dash, last = item.partition("-")
-            if name and dash and first.isdigit() and last.isdigit():
-                found.append(Emote(name, int(first), int(last) + 1))
+            match = _RANGE.fullmatch(item)
+            if name and match is not None:
+                found.append(Emote(name, int(match[1]), int(match[2]) + 1))
     return sorted(found, key=lambda emote: emote.start)
 
 

@@ -4,22 +4,30 @@ Send      one or more messages of at most 500 characters, addressed to the viewe
 buttons   numbered lines: the viewer answers with the number or the text
 media     its caption, then its address
 Edit      the new text as a message of its own ("* ...", as people do on IRC)
-React, Pin, Typing   nothing: the chat has nothing like it, and nobody misses it
-Delete    DELETE /moderation/chat, where the bot is a moderator
+Typing    nothing: nobody misses it
+React, Pin   Unsupported
+Delete    by Helix, where the bot is a moderator
 Raw       any Helix method by its name, see helix.py
 """
 
 from __future__ import annotations
 
+import re
+
 from legato.errors import Unsupported
 from legato.model.events import Address
-from legato.model.messages import Delete, Edit, Message, Outgoing, Raw, Send
+from legato.model.messages import Delete, Edit, Message, Outgoing, Raw, Send, Typing
 from legato.model.records import Call
 from legato.platforms import _markup
-from legato.platforms._text import clean, split
+from legato.platforms._text import clean, split, units
 
 LONGEST = 500
 """Characters of one chat message. https://dev.twitch.tv/docs/api/reference#send-chat-message"""
+
+_HREF = re.compile(r'<a href="([^"]*)">')
+
+GUARD = "\u200b"
+"""An invisible sign before a text that begins like a command of the chat."""
 
 SAY = "say"
 DELETE = "delete"
@@ -27,7 +35,7 @@ DELETE = "delete"
 
 
 def render(out: Outgoing, place: Address) -> list[Call]:
-    """The calls of `out`, in order; none for what a text room does not know.
+    """The calls of `out`, in order; none for a typing sign.
 
     Raises:
         Unsupported: It cannot be shown in text.
@@ -42,13 +50,16 @@ def render(out: Outgoing, place: Address) -> list[Call]:
             return [Call(DELETE, params, target=out.target, fill="message_id", idempotent=True)]
         return [Call(DELETE, params | {"message_id": out.target}, idempotent=True)]
     if isinstance(out, Raw):
-        return [Call(out.method, dict(out.params))]
-    return []
+        result = "message" if out.method == "send_chat_message" else ""
+        return [Call(out.method, dict(out.params), result=result)]
+    if isinstance(out, Typing):
+        return []
+    raise Unsupported("Twitch chat has no reactions and pins nothing")
 
 
 def _messages(message: Message, place: Address, mark: str) -> list[Call]:
-    text = mark + plain(message)
-    if not text.strip():
+    text = clean(plain(message))
+    if not line(text):
         raise Unsupported("Twitch chat shows text only: give the photo or file a text as well")
     reply: dict[str, object] = {}
     target = ""
@@ -57,24 +68,38 @@ def _messages(message: Message, place: Address, mark: str) -> list[Call]:
     elif message.reply_to:
         reply["reply_to"] = message.reply_to
     # A reply names its addressee by itself.
-    start = "" if message.reply_to or not message.mention else f"{message.mention} "
-    room = LONGEST - len(start)
+    start = "" if message.reply_to or not message.mention else f"{line(message.mention)} "
+    room = LONGEST - units(start) - len(GUARD)
     calls = []
-    for piece in split(clean(text), room, room):
-        words = " ".join(piece.split())
-        params: dict[str, object] = {"channel": place.chat, "text": start + words, **reply}
+    for words in filter(None, map(line, split(mark + text, room, room))):
+        params: dict[str, object] = {"channel": place.chat, "text": guarded(start + words)}
         fill = "reply_to" if target else ""
-        calls.append(Call(SAY, params, target=target, fill=fill, result="message"))
+        calls.append(Call(SAY, params | reply, target=target, fill=fill, result="message"))
     return calls
+
+
+def line(text: str) -> str:
+    """A text as one line: white space and control characters are single spaces."""
+    return " ".join("".join(c if c.isprintable() else _inner(c) for c in text).split())
+
+
+def _inner(sign: str) -> str:
+    """What stands in place of an unprintable sign: the joiners and marks of scripts and emoji stay."""
+    return " " if ord(sign) < 0xA0 or sign.isspace() else sign
+
+
+def guarded(text: str) -> str:
+    """A text that Twitch shows as it is, and does not take for a command ("/ban ann")."""
+    return GUARD + text if text.startswith(("/", ".")) else text
 
 
 def plain(message: Message) -> str:
     """A message as plain text: marks taken away, buttons as numbered lines, media by address."""
     text = message.text
     if message.format == "markdown":
-        text = "".join(run for run, _ in _markup.markdown(text))
+        text = "".join(map(_bare, _markup.markdown(text)))
     elif message.format == "html":
-        text = "".join(run for run, _ in _markup.html(text))
+        text = "".join(map(_bare, _markup.html(text)))
     parts = [text] if text.strip() else []
     if message.media is not None and message.media.url:
         parts.append(message.media.url)
@@ -87,3 +112,13 @@ def plain(message: Message) -> str:
             numbers += 1
             parts.append(f"{numbers}) {button.text}")
     return "\n".join(parts)
+
+
+def _bare(run: _markup.Run) -> str:
+    """A run without its marks, a link with its address."""
+    text, tags = run
+    for opening, _ in tags:
+        match = _HREF.fullmatch(opening)
+        if match is not None and match[1] != text:
+            return f"{text} ({match[1].replace('&amp;', '&')})"
+    return text
