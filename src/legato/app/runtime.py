@@ -28,6 +28,7 @@ from legato.app.knobs import (
     RuntimeSettings,
 )
 from legato.app.lanes import Lanes
+from legato.app.patience import unfinished
 from legato.app.router import Router
 from legato.engine import journal
 from legato.engine.services import Services
@@ -227,20 +228,25 @@ class Runtime:
     async def _all(self, events: Sequence[Any], slot: ReplySlot | None) -> list[Outcome]:
         """Hands all events to their lanes, in order; waits for each, but not for slow steps."""
         tasks = [self._spawn(self.handle(event, slot=slot)) for event in events]
-        done, slow = await asyncio.wait(tasks, timeout=self.settings.ack_after_s)
+        slow = await unfinished(tasks, self.settings.ack_after_s)
         if slow and slot is not None and not slot.close():
             # The answer is in the very commit that is under way: it is not lost now.
-            done, slow = await asyncio.wait(tasks)
-        late = [(e, task) for e, task in zip(events, tasks, strict=True) if task in slow]
-        mails = tuple(Mail(e.id, self.router.lane(e), journal.encode(e)) for e, _ in late)
+            slow = (await asyncio.wait(tasks))[1]
         try:
-            if mails:
-                await self.store.commit(Commit(at_ms=self.clock.now_ms(), deposit=mails))
-            for event, task in late:
-                self._spawn(self._see_through(event, task)).set_name(event.id)
-            return [task.result() for task in tasks if task in done]
+            if slow:
+                await self._acknowledge_early(
+                    [(e, task) for e, task in zip(events, tasks, strict=True) if task in slow]
+                )
+            return [task.result() for task in tasks if task not in slow]
         except StoreError as error:
             raise Unavailable(str(error)) from error
+
+    async def _acknowledge_early(self, late: Sequence[tuple[Any, asyncio.Task[Outcome]]]) -> None:
+        """Puts events whose Turns take long into their mailboxes."""
+        mails = tuple(Mail(e.id, self.router.lane(e), journal.encode(e)) for e, _ in late)
+        await self.store.commit(Commit(at_ms=self.clock.now_ms(), deposit=mails))
+        for event, task in late:
+            self._spawn(self._see_through(event, task)).set_name(event.id)
 
     async def _see_through(self, event: AnyEvent, work: Awaitable[Outcome]) -> None:
         """Brings an update that was acknowledged early to its end: no platform repeats it."""
@@ -261,7 +267,7 @@ class Runtime:
         await self.lanes.run(self.router.lane(event), lambda: self.dispatcher.apply_mail(event))
 
     def _spawn(self, work: Any) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work)
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
@@ -274,11 +280,8 @@ class Runtime:
 
     async def handle(self, event: AnyEvent, *, slot: ReplySlot | None = None) -> Outcome:
         """Applies one event, after all earlier ones of its lane."""
-        lane = self.router.lane(event)
-        return await self.lanes.run(lane, lambda: self._dispatch(event, slot=slot))
-
-    async def _dispatch(self, event: AnyEvent, *, slot: ReplySlot | None) -> Outcome:
-        outcome = await self.dispatcher.dispatch(event, slot=slot)
+        dispatch = self.dispatcher.dispatch
+        outcome = await self.lanes.run(self.router.lane(event), lambda: dispatch(event, slot=slot))
         if outcome.duplicate:
             self.stats["duplicates"] += 1
         elif not outcome.taken:
