@@ -15,6 +15,7 @@ from legato.model.ids import ASIDE, OVERLAY, aside_key
 from legato.model.records import FAILED, HELD, RUNNING, WAITING, Commit, Conversation, Mail
 
 _event = msgspec.json.Decoder(AnyEvent)
+_INNER = (Signal, Gone, Interrupt)
 MOST_ROUNDS = 10
 """Lost races against other processes before the platform has to send the update again."""
 
@@ -110,7 +111,7 @@ class Dispatcher:
         return peeked
 
     async def _once(self, event: AnyEvent, *, slot: ReplySlot | None) -> Outcome:
-        if isinstance(event, Signal | Gone | Interrupt):
+        if isinstance(event, _INNER):
             await self._peek(event.key)
             return await self.turns.deliver(event.key, event)
         command = self.router.command(event)
@@ -128,9 +129,10 @@ class Dispatcher:
 
     async def _offer(self, key: str, event: AnyEvent, *, slot: ReplySlot | None) -> Outcome:
         """Offers an event to the conversation under `key`, if it can be for it."""
-        peeked = await self._peek(key)
-        if peeked is None or not self.turns.may_take(peeked, event):
-            return IGNORED
+        if not self.turns.live(key):  # do not load the code for what it does not wait for
+            peeked = await self._peek(key)
+            if peeked is None or not self.turns.may_take(peeked, event):
+                return IGNORED
         outcome = await self.turns.deliver(key, event, slot=slot)
         if outcome.taken and key.endswith(OVERLAY):
             await self._show_question(key, event)
@@ -140,7 +142,10 @@ class Dispatcher:
         event = start.event
         if trigger.anywhere and not trigger.cancels:
             return await self._on_top(start, slot=slot)
-        standing = [k for k in self.router.keys(event) if await self._peek(k) is not None]
+        keys = self.router.keys(event)
+        standing = [key for key in keys if await self._peek(key) is not None]
+        if not standing and start.key in keys:
+            return await self._start(start, slot=slot)
         if standing and await self.store.get("inbox", event.id) is not None:
             # Repeated: whatever stands here now came after it and must not be touched.
             return await self.turns.repeated(start.key, event.id)
@@ -188,6 +193,11 @@ class Dispatcher:
                 # It caught Cancelled and goes on: the message is for it.
                 return await self.turns.deliver(start.key, start.event, slot=slot)
             aside = standing[0]
+        return await self._start(start, slot=slot, aside=aside)
+
+    async def _start(
+        self, start: Start, *, slot: ReplySlot | None, aside: Conversation | None = None
+    ) -> Outcome:
         return await self.turns.begin(
             start.key,
             start.trigger.dialog,

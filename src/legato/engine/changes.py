@@ -16,6 +16,8 @@ from legato.model.values import to_stored
 
 EPOCH_BITS = 20
 """Low bits of an epoch: a hash of the update that began it."""
+EPOCH_PRIME = 1_048_573
+"""The largest prime that fits in them: what is left of a text's number is spread evenly."""
 
 
 def mail(key: str, event: AnyEvent) -> Mail:
@@ -81,13 +83,11 @@ def unfinished(row: Conversation) -> bool:
 
 
 def new_epoch(now_ms: int, update_id: str) -> int:
-    """A number that no other conversation of this key has: the time, then a hash (FNV-1a) of the
-    update that starts it. The same in every attempt at the same update.
+    """A number that no other conversation of this key has: the time, then a hash of the update that
+    starts it. The same in every attempt at the same update.
     """
-    value = 0xCBF29CE484222325
-    for byte in update_id.encode("utf-8", "surrogatepass"):
-        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return (now_ms << EPOCH_BITS) | (value & ((1 << EPOCH_BITS) - 1))
+    value = int.from_bytes(update_id.encode("utf-8", "surrogatepass"), "big")
+    return (now_ms << EPOCH_BITS) | value % EPOCH_PRIME
 
 
 def of_another_life(event: AnyEvent, row: Conversation) -> bool:

@@ -346,5 +346,9 @@ class Turn:
 
 def _wake(state: State) -> int:
     """The earliest deadline or reminder of a state, 0 if none."""
-    times = [t for wait in state.waits for t in (wait.deadline_ms, wait.remind_ms) if t]
-    return min(times, default=0)
+    earliest = 0
+    for wait in state.waits:
+        for time_ms in (wait.deadline_ms, wait.remind_ms):
+            if time_ms and (not earliest or time_ms < earliest):
+                earliest = time_ms
+    return earliest

@@ -70,6 +70,10 @@ class Turns:
 
     # -- looking ----------------------------------------------------------------------------------
 
+    def live(self, key: str) -> bool:
+        """Whether the conversation is in memory: it waits then, and can look at events itself."""
+        return self.cache.get(key) is not None
+
     async def peek(self, key: str) -> Peeked | None:
         """Row and waits of the conversation under `key`, without running its code."""
         live = self.cache.get(key)
@@ -269,12 +273,11 @@ class Turns:
     async def _find_signals(self, turn: Turn) -> None:
         """Signals that came before the dialog reached its wait_for are in the mailbox."""
         for _ in range(MOST_MAIL):
-            pending = turn.live.driver.pending.values()
-            if turn.live.driver.done is not None or not any(
-                isinstance(p.op, WaitFor) for p in pending
-            ):
+            driver = turn.live.driver
+            if driver.done is not None or turn.live.conversation.status != WAITING:
                 return
-            if turn.live.conversation.status != WAITING:
+            waits = [p for p in driver.pending.values() if isinstance(p.op, WaitFor)]
+            if not waits:
                 return
             key = turn.live.conversation.key
             for mail in await self._services.store.mail(key=key, limit=MOST_MAIL):

@@ -44,7 +44,7 @@ class Live:
 
     @property
     def waits(self) -> tuple[Wait, ...]:
-        return tuple(pending.wait for pending in self.driver.pending.values())
+        return tuple([pending.wait for pending in self.driver.pending.values()])
 
 
 def rebuild(loaded: Loaded, dialog: Dialog, services: Services) -> Live:
