@@ -166,7 +166,18 @@ class Platform(ABC):
         """Whether the place is a group or room (which limit binds). Default: user != chat."""
         return place.user != place.chat
 
+    def limit(self, call: Call, place: Address) -> tuple[int, float] | None:
+        """At most so many messages to this chat within any so many seconds (a sliding window), of
+        which this call is one; None: no such limit. Asked before each send, so it may change with
+        the bot's role there. Default: None.
+        """
+        return None
+
     # -- life ---------------------------------------------------------------------------------
+
+    def listens(self, public_url: str) -> bool:
+        """Whether `listen` must run where this public address is set. Default: only without one."""
+        return not public_url
 
     async def load(self, store: Store) -> None:
         """Takes what an earlier `setup` kept in the store (a webhook secret it made, the bot's own

@@ -23,6 +23,7 @@ from legato.outbox.backoff import Backoff
 from legato.outbox.dispatch import Dispatcher
 from legato.outbox.lanes import Asked, Lane
 from legato.outbox.limits import BotLimits, Pace
+from legato.outbox.pacing import Pacing, Window
 from legato.outbox.settings import RelaySettings, RelayStats
 from legato.outbox.settler import Settler
 from legato.outbox.targets import filled, readdressed, redacted, without_target
@@ -74,6 +75,7 @@ class Sender:
         "_moved",
         "_on_gone",
         "_on_idle",
+        "_pacing",
         "_settings",
         "_store",
         "_told",
@@ -103,6 +105,7 @@ class Sender:
         self._settings = settings
         seed = int(clock.monotonic() * 1e6)
         self._backoff = Backoff(settings.backoff_base_s, settings.backoff_cap_s, seed)
+        self._pacing = Pacing(store, clock)
         self._bots: dict[tuple[str, str], Bot] = {}
         self._moved: dict[str, str] = {}
         self._told: dict[tuple[str, int], None] = {}
@@ -144,21 +147,36 @@ class Sender:
             if aimed is None:
                 return
             call = aimed
-        if not bot.limits.none and not self.dispatch.admit(
-            bot.limits, bot.pace(item.place), lane, item
-        ):
-            return
         place = item.place
+        window = bot.platform.limit(call, place)
+        if not await self._admitted(bot, lane, item, window):
+            return
         if self._moved and (chat := self._moved.get(place.lane)):
             call = readdressed(call, place.chat, chat)
             place = replace(place, chat=chat)
         if item.id and careful(item, call):
             await self.dispatch.durably(Settled(item.id, SENDING, item.attempts))
         verdict = await self._attempt(bot, call, place)
+        if window is not None:
+            self._pacing.landed(item.place.lane)
         if verdict.outcome == "sent":
             self._sent(lane, verdict)
         else:
             self._failed(bot, lane, item, verdict)
+
+    async def _admitted(
+        self, bot: Bot, lane: Lane, item: OutboxItem, window: Window | None
+    ) -> bool:
+        """Whether the limits let the head through; if not, the lane is parked."""
+        limits, place = bot.limits, item.place
+        if not limits.none and not self.dispatch.admit(limits, bot.pace(place), lane, item):
+            return False
+        if window is None:
+            return True
+        ready_at = await self._pacing.admit(place.lane, window)
+        if ready_at:
+            self.dispatch.park(lane, ready_at)
+        return not ready_at
 
     def _timely(self, lane: Lane, item: OutboxItem) -> bool:
         """Whether the head may be sent now; if not, it is parked or dropped."""
