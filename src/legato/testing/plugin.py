@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from legato.app.app import App
     from legato.testing.script import Bot
 
+pytest.register_assert_rewrite("legato.testing.conformance", "legato.testing.script")
+
 _TRANSCRIPTS: dict[str, tuple[str, list[str]]] = {}
 
 
