@@ -9,8 +9,8 @@ from typing import Any, Self
 import aiohttp
 
 from legato.abc import HttpClient, HttpRequest, HttpResponse, MaybeSent, NotSent
+from legato.testing._http import Request, Response, Server
 from legato.testing.fake_telegram import FakeTelegram
-from legato.testing.fake_telegram.http import Request, Response, Server
 
 Calling = Callable[..., Any]
 

@@ -6,8 +6,8 @@ import json
 import aiohttp
 import pytest
 
+from legato.testing._http import Poster, Request, Response, Server
 from legato.testing.fake_telegram import FakeTelegram
-from legato.testing.fake_telegram.http import Poster, Request, Response, Server
 from tests.integration.telegram_kit import opened
 
 

@@ -6,7 +6,7 @@ import json
 import aiohttp
 import pytest
 
-from legato.testing.fake_telegram.http import Response
+from legato.testing._http import Response
 from tests.integration.telegram_kit import Hook, hooked, opened
 
 # -- long polling --------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from legato.model.messages import Button, Edit, Media, Message, Outgoing, Send
 from legato.model.records import Call
 from legato.platforms.telegram import Telegram
 from legato.stores.memory import MemoryStore
+from legato.testing._http import Request, Response, Server
 from legato.testing.fake_telegram import FakeTelegram, FakeUser
-from legato.testing.fake_telegram.http import Request, Response, Server
 from tests.integration.telegram_kit import AiohttpClient
 
 

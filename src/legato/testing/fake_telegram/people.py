@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from legato.testing._stage import inside
 from legato.testing.fake_telegram.media import MEDIA, described
 from legato.testing.fake_telegram.texts import CALLBACK_DATA
 from legato.testing.fake_telegram.world import (
@@ -11,7 +12,6 @@ from legato.testing.fake_telegram.world import (
     Json,
     Press,
     World,
-    inside,
 )
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Self, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Self
 
 import msgspec
 from msgspec import Struct
 
+from legato.testing._http import Request, Response, Server
+from legato.testing._stage import Staged, inside
 from legato.testing.fake_telegram.faults import DESCRIPTIONS, Fault
 from legato.testing.fake_telegram.forms import Params, Upload, parameters
-from legato.testing.fake_telegram.http import Request, Response, Server
 from legato.testing.fake_telegram.methods import Methods
 from legato.testing.fake_telegram.people import FakeGroup, FakeUser
 from legato.testing.fake_telegram.updates import Updates
@@ -24,10 +23,8 @@ from legato.testing.fake_telegram.world import (
     FakeMessage,
     Json,
     World,
-    inside,
 )
 
-T = TypeVar("T")
 TOKEN = "4200:fake-token-for-tests"  # nosec B105 # of nobody
 
 
@@ -55,7 +52,7 @@ class LoggedCall(Struct, eq=False):
     carried_out: bool = False
 
 
-class FakeTelegram:
+class FakeTelegram(Staged):
     """A Bot API server on 127.0.0.1, with the people on the other side.
 
         async with FakeTelegram() as telegram:
@@ -104,8 +101,7 @@ class FakeTelegram:
 
     async def open(self, port: int = 0) -> Self:
         """Starts listening, in the running loop."""
-        self.world.loop = asyncio.get_running_loop()
-        self.world.thread = threading.get_ident()
+        self.world.enter()
         self.updates: Updates = Updates(self.world, self._carry_out_reply, self._second)
         self.methods: Methods = Methods(self.world, self.updates)
         self.world.publish = self.updates.add
@@ -117,34 +113,6 @@ class FakeTelegram:
         await self.updates.close()
         await self._server.close()
         self.world.loop = None
-
-    async def __aenter__(self) -> Self:
-        return await self.open()
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()
-
-    @contextmanager
-    def threaded(self) -> Iterator[Self]:
-        """The server in a thread of its own."""
-        loop = asyncio.new_event_loop()
-        opened = threading.Event()
-        stop = asyncio.Event()
-
-        async def main() -> None:
-            async with self:
-                opened.set()
-                await stop.wait()
-
-        thread = threading.Thread(target=loop.run_until_complete, args=(main(),), daemon=True)
-        thread.start()
-        try:
-            assert opened.wait(10), "the fake Telegram did not start"
-            yield self
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            thread.join(10)
-            loop.close()
 
     # -- people -------------------------------------------------------------------------------
 
@@ -200,24 +168,6 @@ class FakeTelegram:
             if call.method.lower() == method.lower()
             and (not chat or str(call.params.get("chat_id")) == str(chat))
         ]
-
-    async def wait_for(self, predicate: Callable[[], T], timeout_s: float = 10.0) -> T:
-        """The first true value of `predicate`, asked whenever something happened here.
-
-        Raises:
-            AssertionError: It stayed false; the message shows all chats.
-        """
-        waiting = self.world.until(predicate, timeout_s)
-        loop = self.world.loop
-        if loop is None or loop is asyncio.get_running_loop():
-            return await waiting
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(waiting, loop))
-
-    def wait_until(self, predicate: Callable[[], T], timeout_s: float = 10.0) -> T:
-        """As `wait_for`, for a test that runs in another thread without a loop."""
-        assert self.world.loop is not None, "the fake Telegram is not open"
-        waiting = self.world.until(predicate, timeout_s)
-        return asyncio.run_coroutine_threadsafe(waiting, self.world.loop).result()
 
     # -- going wrong --------------------------------------------------------------------------
 

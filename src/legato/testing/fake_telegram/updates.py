@@ -11,8 +11,8 @@ from random import Random
 import msgspec
 from msgspec import Struct
 
+from legato.testing._http import Poster
 from legato.testing.fake_telegram.forms import Params
-from legato.testing.fake_telegram.http import Poster
 from legato.testing.fake_telegram.world import ApiError, Json, World
 
 _UNASKED = frozenset(("chat_member", "message_reaction", "message_reaction_count"))

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from functools import update_wrapper
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from msgspec import Struct
 
+from legato.testing._stage import Stage
 from legato.testing.fake_telegram.entities import Entity
 
 Json = dict[str, object]
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class ApiError(Exception):
@@ -208,10 +202,11 @@ class Account(Struct):
     deactivated: bool = False
 
 
-class World:
-    """The state that all parts share. Only touched in the server's own thread: see `inside`."""
+class World(Stage):
+    """The state that all parts share."""
 
     def __init__(self, token: str, username: str) -> None:
+        super().__init__()
         self.token = token
         self.bot: Json = {
             "id": int(token.partition(":")[0]),
@@ -224,10 +219,10 @@ class World:
         self.files: dict[str, StoredFile] = {}
         self.presses: dict[str, Press] = {}
         self.publish: Callable[[str, Json, str], int] = lambda _kind, _payload, _lane: 0
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.thread = 0
         self._serial = 0
-        self._waiting: set[asyncio.Future[None]] = set()
+
+    def shown(self) -> object:
+        return {chat: chat.messages for chat in self.chats.values()}
 
     @property
     def bot_id(self) -> int:
@@ -256,35 +251,6 @@ class World:
         self.files[file.id] = file
         return file
 
-    def changed(self) -> None:
-        """Wakes whoever waits for something to happen."""
-        if self._waiting:
-            for future in self._waiting:
-                if not future.done():
-                    future.set_result(None)
-            self._waiting.clear()
-
-    async def until(self, predicate: Callable[[], T], timeout_s: float) -> T:
-        """The first true value of `predicate`, which is asked again whenever something changed.
-
-        Raises:
-            AssertionError: It stayed false; the message shows all chats.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while not (found := predicate()):
-            future = loop.create_future()
-            self._waiting.add(future)
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await future
-            except TimeoutError:
-                shown = {chat: chat.messages for chat in self.chats.values()}
-                raise AssertionError(f"it did not happen in {timeout_s} s: {shown}") from None
-            finally:
-                self._waiting.discard(future)
-        return found
-
 
 class Press(Struct):
     """A button that somebody pressed.
@@ -299,33 +265,3 @@ class Press(Struct):
     answered: bool = False
     text: str = ""
     alert: bool = False
-
-
-class _Inhabitant(Protocol):
-    @property
-    def world(self) -> World: ...
-
-
-S = TypeVar("S", bound=_Inhabitant)
-
-
-def inside(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-    """Lets a method be called from any thread: it runs in the server's."""
-
-    def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        world = self.world
-        if world.loop is None or world.thread == threading.get_ident():
-            return method(self, *args, **kwargs)
-        done: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                done.set_result(method(self, *args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 # it is the caller's
-                done.set_exception(error)
-
-        world.loop.call_soon_threadsafe(run)
-        return done.result(10)
-
-    update_wrapper(wrapper, method)
-    return wrapper

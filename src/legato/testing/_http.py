@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server and client, enough to stand in for Telegram on the loopback interface.
+"""A small HTTP/1.1 server and client, enough to stand in for a platform on the loopback interface.
 
 Standard library only, and quick: a request is a few slices of a buffer, and a handler that has its
 answer at hand gives it without a task.
@@ -9,13 +9,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+if TYPE_CHECKING:
+    import ssl
+
 LIMIT = 64 * 1024 * 1024
 """Bytes of a request's head and body."""
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 409: "Conflict"}
+_REASONS = {
+    101: "Switching Protocols",
+    200: "OK",
+    202: "Accepted",
+    204: "No Content",
+    302: "Found",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    409: "Conflict",
+    429: "Too Many Requests",
+}
 
 
 class Request(Struct):
@@ -33,9 +49,18 @@ class Response(Struct):
     status: int
     body: bytes = b""
     content_type: str = "application/json"
+    headers: dict[str, str] = {}
 
 
-Handler = Callable[[Request], Response | Awaitable[Response | None]]
+class Upgrade(Struct):
+    """The connection speaks another protocol from here on."""
+
+    protocol: asyncio.Protocol
+    headers: dict[str, str]
+
+
+Answer = Response | Upgrade
+Handler = Callable[[Request], Answer | Awaitable[Answer | None]]
 """Answers a request, at once or later; None (later) cuts the connection instead."""
 
 
@@ -47,11 +72,15 @@ class Server:
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
 
-    async def open(self, port: int = 0) -> int:
-        """Starts listening; returns the port."""
+    async def open(self, port: int = 0, *, tls: ssl.SSLContext | None = None) -> int:
+        """Starts listening, with TLS if `tls` is given; returns the port."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: _Connection(self._handler, self._connections), "127.0.0.1", port, backlog=1024
+            lambda: _Connection(self._handler, self._connections),
+            "127.0.0.1",
+            port,
+            backlog=1024,
+            ssl=tls,
         )
         address: tuple[str, int] = self._server.sockets[0].getsockname()
         return address[1]
@@ -78,6 +107,7 @@ class _Connection(asyncio.Protocol):
         self._all = connections
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
+        self._next: asyncio.Protocol | None = None
         self.task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -90,8 +120,13 @@ class _Connection(asyncio.Protocol):
         self._all.discard(self)
         if self.task is not None:
             self.task.cancel()
+        if self._next is not None:
+            self._next.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._next is not None:
+            self._next.data_received(data)
+            return
         self._buffer += data
         if self.task is None:
             self._work()
@@ -115,12 +150,12 @@ class _Connection(asyncio.Protocol):
             if "expect" in request.headers:
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             answer = self._handler(request)
-            if not isinstance(answer, Response):
+            if not isinstance(answer, Answer):
                 self.task = asyncio.ensure_future(self._later(request, answer))
                 return
             self._answer(request, answer)
 
-    async def _later(self, request: Request, answer: Awaitable[Response | None]) -> None:
+    async def _later(self, request: Request, answer: Awaitable[Answer | None]) -> None:
         response = await answer
         self.task = None
         if response is None:
@@ -129,19 +164,33 @@ class _Connection(asyncio.Protocol):
         self._answer(request, response)
         self._work()
 
-    def _answer(self, request: Request, response: Response) -> None:
+    def _answer(self, request: Request, response: Answer) -> None:
         if self._transport is None:
             return
+        if isinstance(response, Upgrade):
+            self._upgrade(self._transport, response)
+            return
         close = request.headers.get("connection", "").lower() == "close"
-        head = (
-            f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Status')}\r\n"
-            f"content-type: {response.content_type}\r\n"
-            f"content-length: {len(response.body)}\r\n"
-            f"{'connection: close' if close else 'connection: keep-alive'}\r\n\r\n"
-        )
-        self._transport.write(head.encode() + response.body)
+        body = {"content-type": response.content_type, "content-length": str(len(response.body))}
+        lines = {} if response.status == 204 else body
+        lines |= response.headers | {"connection": "close" if close else "keep-alive"}
+        self._transport.write(_start(response.status, lines) + response.body)
         if close:
             self._transport.close()
+
+    def _upgrade(self, transport: asyncio.Transport, upgrade: Upgrade) -> None:
+        transport.write(_start(101, {"connection": "Upgrade"} | upgrade.headers))
+        early = bytes(self._buffer)
+        self._buffer.clear()
+        self._next = upgrade.protocol
+        self._next.connection_made(transport)
+        if early:
+            self._next.data_received(early)
+
+
+def _start(status: int, headers: dict[str, str]) -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}\r\n{lines}\r\n".encode()
 
 
 def _take(buffer: bytearray) -> Request | None:
