@@ -7,6 +7,7 @@ from legato.errors import Forged
 from legato.model.events import Address
 from legato.model.records import Call
 from legato.platforms.console import Console
+from legato.platforms.web import Web
 from legato.testing.clock import FakeClock
 from legato.testing.conformance.platform import PlatformConformance
 
@@ -20,6 +21,18 @@ class LocalConformance(PlatformConformance):
 
     def text_of(self, call: Call) -> str:
         return str(call.params.get("text", ""))
+
+    def test_a_genuine_request_is_accepted(self) -> None:
+        with pytest.raises(Forged):  # there is none: these have no webhook
+            self.platform().verify(HttpRequest("POST", "/"))
+
+    @pytest.mark.parametrize("proof", ["", "anything"])
+    def test_a_forged_request_is_refused(self, proof: str) -> None:
+        with pytest.raises(Forged):
+            self.platform().verify(HttpRequest("POST", "/", {"x-legato-chat": proof}))
+
+    def test_no_secret_shows(self) -> None:
+        assert self.platform().secrets == ()
 
     def test_a_limit_says_how_long_to_wait(self) -> None:
         assert self.platform().limits.private is None
@@ -44,14 +57,22 @@ class TestConsole(LocalConformance):
             "photo": b'{"id":"1-3","text":"[photo: a.jpg] [location: 1, 2] hi"}',
         }
 
-    def test_a_genuine_request_is_accepted(self) -> None:
-        with pytest.raises(Forged):  # there is none: the terminal has no webhook
-            self.platform().verify(HttpRequest("POST", "/console"))
 
-    @pytest.mark.parametrize("how", ["none"])
-    def test_a_forged_request_is_refused(self, how: str) -> None:
-        with pytest.raises(Forged):
-            self.platform().verify(HttpRequest("POST", "/console", {"x": how}))
+class TestWeb(LocalConformance):
+    place = Address("web", "page", "v1", "v1")
 
-    def test_no_secret_shows(self) -> None:
-        assert self.platform().secrets == ()
+    def platform(self) -> Web:
+        return Web(FakeClock())
+
+    def payloads(self) -> dict[str, bytes]:
+        return {
+            "text": b'{"id":"1-1","user":"v1","at_ms":1,"text":"/start now"}',
+            "button": b'{"id":"1-2","user":"v1","at_ms":2,"data":"yes","message":"1-1"}',
+            "place": b'{"id":"1-3","user":"v1","location":[1.5,2]}',
+            "contact": b'{"id":"1-4","user":"v1","phone":"+1"}',
+        }
+
+    def text_of(self, call: Call) -> str:
+        runs = call.params.get("runs", [])
+        assert isinstance(runs, list)
+        return "".join(run[0] for run in runs)

@@ -159,7 +159,7 @@ class WebChat:
             return
         try:
             said = _read(await read_body(scope, receive, BODY_LIMIT), scope["path"])
-            await self._runtime.receive(self._web, self._web.writes(user, said))
+            await self._take(user, said)
         except TooLarge:
             close = (b"connection", b"close")
             await answer(send, 413, b"too long", (_TEXT, close))
@@ -172,6 +172,17 @@ class WebChat:
             await answer(send, 503, b"try again", (_TEXT, (b"retry-after", b"1")))
         else:
             await answer(send, 204)
+
+    async def _take(self, user: str, said: Said) -> None:
+        """Shows a message, since the answer may come before this returns, and hands it over; one that
+        was not taken is not shown any more.
+        """
+        message, body = self._web.writes(user, said)
+        try:
+            await self._runtime.receive(self._web, body)
+        except BaseException:
+            self._web.room(user).delete(message)
+            raise
 
     # -- out ----------------------------------------------------------------------------------
 

@@ -107,7 +107,7 @@ class Web(Platform):
 
     # -- in -----------------------------------------------------------------------------------
 
-    def writes(self, user: str, said: Said) -> bytes:
+    def writes(self, user: str, said: Said) -> tuple[str, bytes]:
         """A visitor wrote or pressed something: shows it on the visitor's pages.
 
         Args:
@@ -115,7 +115,7 @@ class Web(Platform):
             said: What; its id, user and time are set here.
 
         Returns:
-            The raw update for the runtime.
+            The message's id, and the raw update for the runtime.
         """
         said = replace(said, id=self._next_id(), user=user, at_ms=self._clock.now_ms())
         text = said.text or said.phone
@@ -123,7 +123,7 @@ class Web(Platform):
             text = "{}, {}".format(*said.location)
         if text:
             self.room(user).show(Entry(said.id, mine=True, runs=[[clean(text), [], ""]]))
-        return msgspec.json.encode(replace(said, text=clean(said.text)))
+        return said.id, msgspec.json.encode(replace(said, text=clean(said.text)))
 
     def verify(self, request: HttpRequest) -> None:
         raise Forged("the web chat has no webhook: its requests carry a visitor's session")
