@@ -1,6 +1,9 @@
 """`legato run` as a person runs it: a process, its output, its signals."""
 
+import asyncio
+import os
 import signal
+import socket
 from pathlib import Path
 
 from legato.testing.fake_telegram import FakeTelegram
@@ -114,3 +117,97 @@ async def test_piped_input_is_answered_line_by_line_to_its_end(tmp_path: Path) -
         assert bot.output == (
             "bot: First number?\nbot: Second number?\nbot: That is not a number.\nbot: Sum: 42\n"
         )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_with_a_public_address_updates_come_by_webhook_and_answers_ride_back(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    async with FakeTelegram(token=TOKEN) as telegram:
+        env = environment(
+            telegram,
+            LEGATO_LISTEN=f"127.0.0.1:{port}",
+            LEGATO_PUBLIC_URL=f"http://127.0.0.1:{port}",
+        )
+        async with running(adder(tmp_path), folder=tmp_path, env=env) as bot:
+            await bot.says(f"webhook http://127.0.0.1:{port}/telegram")
+            ann = telegram.user("Ann")
+            for said, answer in (("/start", "First number?"), ("2", "Second number?")):
+                ann.sends(said)
+                await ann.gets(answer)
+            assert [call.via for call in telegram.called("sendMessage")] == ["webhook", "webhook"]
+            assert await bot.ends(signal.SIGTERM) == 0
+
+
+async def test_a_token_that_telegram_refuses_is_told_in_one_line_before_anything_is_sent(
+    tmp_path: Path,
+) -> None:
+    async with FakeTelegram(token="4200:another") as telegram:
+        env = environment(telegram, TELEGRAM_TOKEN=TOKEN)
+        async with running(adder(tmp_path), folder=tmp_path, env=env) as bot:
+            assert await bot.ends() == 2
+    last = bot.output.splitlines()[-1]
+    assert last.startswith("legato: Telegram refused the token of bot 4200")
+    assert "Traceback" not in bot.output
+
+
+async def test_telegram_out_of_reach_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    async with FakeTelegram(token=TOKEN) as telegram:
+        telegram.fails(502, method="getMe", times=1)
+        async with running(adder(tmp_path), folder=tmp_path, env=environment(telegram)) as bot:
+            await bot.says("trying again")
+            ann = telegram.user("Ann")
+            ann.sends("/start")
+            await ann.gets("First number?")
+            await bot.ends(signal.SIGTERM)
+
+
+async def test_without_a_token_it_is_a_web_chat_that_ends_while_a_page_is_open(
+    tmp_path: Path,
+) -> None:
+    async with running(
+        adder(tmp_path), "--listen", "127.0.0.1:0", folder=tmp_path, env=environment()
+    ) as bot:
+        output = await bot.says("web chat: http://127.0.0.1:")
+        port = int(output.partition("127.0.0.1:")[2].partition("/")[0])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            page = await reader.readuntil(b"</html>")
+            cookie = page.partition(b"set-cookie: ")[2].partition(b";")[0]
+            writer.write(
+                b"GET /web/events HTTP/1.1\r\nHost: localhost\r\nCookie: " + cookie + b"\r\n\r\n"
+            )
+            await reader.readuntil(b"event: history")
+            assert await bot.ends(signal.SIGTERM) == 0
+            await reader.read()
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_a_bot_is_started_anew_when_its_file_changes(tmp_path: Path) -> None:
+    bot_file = tmp_path / "talker.py"
+    bot_file.write_text("this is no Python")
+    async with FakeTelegram(token=TOKEN) as telegram:
+        env = environment(telegram)
+        async with running("talker.py", "--reload", folder=tmp_path, env=env) as bot:
+            await bot.says("waiting for a change")
+            assert "talker.py:1: SyntaxError" in bot.output
+            bot_file.write_text(TALKER)
+            await bot.says("polling")
+            ann = telegram.user("Ann")
+            ann.sends("/start")
+            await ann.gets("one")
+            bot_file.write_text(TALKER.replace('"one"', '"uno"'))
+            os.utime(bot_file, ns=(1, 1))
+            await bot.says("stopped; nothing is left")
+            ann.sends("/start")
+            await telegram.wait_for(lambda: "uno" in ann.sees)
+            assert await bot.ends(signal.SIGTERM) == 0
