@@ -26,5 +26,10 @@ def run(options: argparse.Namespace) -> int:
     return serve(
         load_app(options.target),
         settings,
-        Options(folder=folder_of(options.target), console=options.console, verbose=options.verbose),
+        Options(
+            folder=folder_of(options.target),
+            console=options.console,
+            verbose=options.verbose,
+            drain_s=options.drain,
+        ),
     )
