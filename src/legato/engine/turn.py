@@ -222,30 +222,25 @@ class Turn:
         """
         effects = self._effects()
         fresh = [p for p in effects if p.path not in self._tasks]
-        intent = next((p.path for p in fresh if isinstance(p.op, Step) and p.op.at_most_once), "")
-        interrupted = self.live.state.intent
+        intents = tuple(p.path for p in effects if isinstance(p.op, Step) and p.op.at_most_once)
+        interrupted = self.live.state.intents
         unwritten = (
             self.live.driver.outputs or self._retries or self._records or self.writer.update_id
         )
-        if fresh and (unwritten or (intent and intent != interrupted)):
-            await self._commit(RUNNING, intent=intent, said=self.live.driver.said)
+        if fresh and (unwritten or not set(intents) <= set(interrupted)):
+            await self._commit(RUNNING, intents=intents, said=self.live.driver.said)
         await self._services.relay.delivered(self.live.birth.place.lane, self.writer.last_id)
         for pending in fresh:
-            run = self._effect(pending, interrupted=interrupted == pending.path)
+            run = self._effect(pending, interrupted=pending.path in interrupted)
             self._tasks[pending.path] = asyncio.create_task(run)
         await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
         path = next(p.path for p in effects if self._tasks[p.path].done())
         record = self._tasks.pop(path).result()
         self._records.append(record)
-        await self._commit(RUNNING, intent=self._intent_of(path))
+        await self._commit(RUNNING, intents=tuple(i for i in self.live.state.intents if i != path))
         self.live.driver.feed(record)
         for gone in [p for p in self._tasks if p not in self.live.driver.pending]:
             self._tasks.pop(gone).cancel()
-
-    def _intent_of(self, ended: str) -> str:
-        """The `at_most_once` step that still runs beside the one that ended, "" if none."""
-        intent = self.live.state.intent
-        return "" if intent == ended else intent
 
     async def _effect(self, pending: Pending, *, interrupted: bool) -> Record:
         op, row = pending.op, self.live.conversation
@@ -325,7 +320,12 @@ class Turn:
     # -- committing -----------------------------------------------------------------------------
 
     async def _commit(
-        self, status: str, *, final: bool = False, intent: str = "", said: int = 0
+        self,
+        status: str,
+        *,
+        final: bool = False,
+        intents: tuple[str, ...] = (),
+        said: int = 0,
     ) -> None:
         """Ends a segment. `status` "" = the conversation is over; `said` = things said since the
         last record, so that a Turn resumed from here does not say them again.
@@ -337,7 +337,7 @@ class Turn:
         row = None
         if status:
             waits = live.waits if status == WAITING else ()
-            state = live.state = State(waits, said, intent=intent)
+            state = live.state = State(waits, said, intents=intents)
             row = self.writer.row(live, status, state, now, _wake(state))
         segment = journal.encode(self._records) if self._records else b""
         await self.writer.write(live, row, outputs, segment=segment, final=final)

@@ -85,14 +85,14 @@ class State(Struct, frozen=True, omit_defaults=True):
         said: Messages committed since the last record while "running", so that a resumed Turn
             does not say them again.
         error: Traceback of a failed conversation, or the mismatch of a held one.
-        intent: Path of an `at_most_once` step that was about to run.
+        intents: Paths of the `at_most_once` steps that are about to run, or under way.
         seen: Id of the event being worked on while "running" or "failed".
     """
 
     waits: tuple[Wait, ...] = ()
     said: int = 0
     error: str = ""
-    intent: str = ""
+    intents: tuple[str, ...] = ()
     seen: str = ""
 
 

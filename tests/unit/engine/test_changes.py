@@ -1,11 +1,14 @@
 """Bugs and deploys under running conversations: parked, retried, restarted, held; never lost."""
 
+import asyncio
+
 import msgspec
 import pytest
 
-from legato import App, Chat
+from legato import App, Chat, StepInterrupted
 from legato.engine import journal
 from legato.model.records import FAILED, HELD, RUNNING, Commit
+from legato.testing.crash import Crash
 from legato.testing.script import Bot
 
 app = App("unused")
@@ -183,15 +186,11 @@ async def test_a_step_after_a_crash_in_its_middle(bot, once):
     async def risky() -> int:
         tries.append(1)
         if len(tries) == 1:
-            from legato.testing.crash import Crash
-
             raise Crash
         return len(tries)
 
     @new.command("go")
     async def go(chat: Chat) -> None:
-        from legato import StepInterrupted
-
         try:
             result = await chat.run(risky, at_most_once=once)
             await chat.say(f"ran {result} times")
@@ -202,6 +201,42 @@ async def test_a_step_after_a_crash_in_its_middle(bot, once):
     await bot.user().says("/go")
     bot.expect("interrupted" if once else "ran 2 times")
     assert len(tries) <= 1 if once else len(tries) == 2
+
+
+async def test_at_most_once_steps_side_by_side_never_run_again(bot):
+    new = App("new")
+    began: list[str] = []
+
+    async def slow(name: str) -> str:
+        assert name not in began
+        began.append(name)
+        await asyncio.sleep(3600)  # until the process dies
+        return name
+
+    async def quick(number: int) -> int:
+        began.append(f"quick {number}")
+        if number == 2 and began.count("quick 2") == 1:
+            raise Crash
+        return number
+
+    @new.command("go")
+    async def go(chat: Chat) -> None:
+        async def once(name: str) -> str:
+            try:
+                return str(await chat.run(slow, name, at_most_once=True))
+            except StepInterrupted:
+                return f"{name}?"
+
+        async def beside() -> int:
+            await chat.run(quick, 1)
+            await chat.say("one")
+            return await chat.run(quick, 2)
+
+        await chat.say(f"{await chat.gather(once('a'), once('b'), beside())}")
+
+    await bot.replace_app(new)
+    await bot.user().says("/go")
+    bot.expect("one", "['a?', 'b?', 2]")
 
 
 async def test_a_repeated_update_never_runs_a_step_again(bot):
