@@ -336,8 +336,11 @@ class Turn:
         self._retries = []
         row = None
         if status:
-            waits = live.waits if status == WAITING else ()
-            state = live.state = State(waits, said, intents=intents)
+            if status == WAITING:
+                state = State(live.waits)
+            else:
+                state = State(said=said, intents=intents, beside=live.beside)
+            live.state = state
             row = self.writer.row(live, status, state, now, _wake(state))
         segment = journal.encode(self._records) if self._records else b""
         await self.writer.write(live, row, outputs, segment=segment, final=final)

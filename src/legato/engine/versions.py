@@ -44,7 +44,14 @@ class Live:
 
     @property
     def waits(self) -> tuple[Wait, ...]:
+        """What it waits for."""
         return tuple([pending.wait for pending in self.driver.pending.values()])
+
+    @property
+    def beside(self) -> tuple[Wait, ...]:
+        """What its other branches wait for while some carry out effects."""
+        pending = self.driver.pending.values()
+        return tuple(one.wait for one in pending if not isinstance(one.op, Effect))
 
 
 def rebuild(loaded: Loaded, dialog: Dialog, services: Services) -> Live:
@@ -67,7 +74,9 @@ def rebuild(loaded: Loaded, dialog: Dialog, services: Services) -> Live:
             if driver.done is not None:
                 raise Mismatch(record.path, f"{record.kind} {record.name}", _end(driver))
             driver.feed(record, last_skip if index == len(records) else ALL)
-        if not mid_turn:
+        if mid_turn:
+            _take_over(driver, state.beside)
+        else:
             _check_waits(driver, state.waits)
     except Mismatch:
         driver.evict()
@@ -97,6 +106,16 @@ def _check_waits(driver: Driver, waits: tuple[Wait, ...]) -> None:
     for path, pending in driver.pending.items():
         if not any(wait.path == path for wait in waits) and not isinstance(pending.op, Effect):
             raise Mismatch(path, "nothing", f"{pending.op.kind} {pending.op.name}")
+
+
+def _take_over(driver: Driver, waits: tuple[Wait, ...]) -> None:
+    """The times and counts of waits beside an effect. What changed code no longer waits for is
+    found out by the records that follow.
+    """
+    for wait in waits:
+        pending = driver.pending.get(wait.path)
+        if pending is not None and (pending.op.kind, pending.op.name) == (wait.kind, wait.name):
+            pending.wait = _merged(pending, wait)
 
 
 def _merged(pending: Pending, stored: Wait) -> Wait:

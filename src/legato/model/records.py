@@ -86,14 +86,15 @@ class State(Struct, frozen=True, omit_defaults=True):
             does not say them again.
         error: Traceback of a failed conversation, or the mismatch of a held one.
         intents: Paths of the `at_most_once` steps that are about to run, or under way.
-        seen: Id of the event being worked on while "running" or "failed".
+        beside: While "running": what other branches wait for, with the times and counts that no
+            record tells (a reminder that was given, answers that did not parse).
     """
 
     waits: tuple[Wait, ...] = ()
     said: int = 0
     error: str = ""
     intents: tuple[str, ...] = ()
-    seen: str = ""
+    beside: tuple[Wait, ...] = ()
 
 
 RUNNING = "running"
