@@ -23,6 +23,8 @@ class RuntimeSettings(Struct, frozen=True):
         tick_s: How often due timers are looked for.
         rescan_s: How often the store is asked for deliveries that somebody else queued.
         webhook_reply: Whether the first call of a Turn may ride in the webhook's answer.
+        reply_last: The last call rides there instead: the shell answers only after it has delivered
+            all others.
         relay: Of the relay.
     """
 
@@ -31,4 +33,5 @@ class RuntimeSettings(Struct, frozen=True):
     tick_s: float = 0.2
     rescan_s: float = 5.0
     webhook_reply: bool = True
+    reply_last: bool = False
     relay: RelaySettings | None = None

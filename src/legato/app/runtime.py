@@ -215,7 +215,7 @@ class Runtime:
             return Received(parsed.reply)
         slot = None
         if may_reply and self.settings.webhook_reply and len(events) == 1:
-            slot = ReplySlot()
+            slot = ReplySlot(last=self.settings.reply_last)
         outcomes = await self._all(events, slot)
         if parsed.reply is not None or slot is None or not outcomes:
             return Received(parsed.reply)

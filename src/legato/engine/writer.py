@@ -38,12 +38,17 @@ class ReplySlot:
     """The room for one call in the answer to a webhook request, while that is still open.
 
     Either a Turn takes it, or the request is answered without and closes it: never both.
+
+    Args:
+        last: It is for the last call of the Turn and not the first: for a shell that delivers all
+            others before it answers, as a cloud function.
     """
 
-    __slots__ = ("_state",)
+    __slots__ = ("_state", "last")
 
-    def __init__(self) -> None:
+    def __init__(self, *, last: bool = False) -> None:
         self._state = "open"
+        self.last: bool = last
 
     def take(self) -> bool:
         """The call of a Turn goes there. False: too late, the request is answered."""
@@ -218,10 +223,13 @@ class Writer:
 
     def _ride(self, items: list[OutboxItem], slot: ReplySlot) -> tuple[bytes, list[OutboxItem]]:
         """Takes the first call out of the outbox if it can answer the webhook request: nobody
-        wants its result, and nothing of the chat is still under way before it.
+        wants its result, and nothing of the chat is still under way before it. Of the last call
+        the shell sees to that.
         """
-        first = items[0]
-        if first.ref or first.call.target or not self._services.relay.idle(first.lane):
+        one = items[-1] if slot.last else items[0]
+        if one.ref or one.call.target or not (slot.last or self._services.relay.idle(one.lane)):
             return b"", items
-        body = self._services.platform(first.place).webhook_reply(first.call, first.place)
-        return (b"", items) if body is None or not slot.take() else (body, items[1:])
+        body = self._services.platform(one.place).webhook_reply(one.call, one.place)
+        if body is None or not slot.take():
+            return b"", items
+        return body, items[:-1] if slot.last else items[1:]
