@@ -1,6 +1,6 @@
 """Adds two numbers; goes quiet after 20 seconds of silence.
 
-    legato run examples/adder.py
+legato run examples/adder.py
 """
 
 from legato import App, Chat, Timeout
