@@ -93,7 +93,7 @@ class Services:
 def _random(seed: str) -> Any:
     from random import Random
 
-    return Random(seed)  # chance for dialogs, not for secrets
+    return Random(seed)  # nosec B311  # chance for dialogs, not for secrets
 
 
 def _uuid(seed: str) -> Any:
