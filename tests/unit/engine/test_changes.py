@@ -1,6 +1,7 @@
 """Bugs and deploys under running conversations: parked, retried, restarted, held; never lost."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ app = App("unused")
 
 
 def shop(
-    second: type = int, *, fixed: bool = False, steps: list[str] | None = None, **options
+    second: Any = int, *, fixed: bool = False, steps: list[str] | None = None, **options
 ) -> App:
     """The same bot in several versions."""
     bot = App("shop")
@@ -227,7 +228,7 @@ async def test_at_most_once_steps_side_by_side_never_run_again(bot):
             except StepInterrupted:
                 return f"{name}?"
 
-        async def beside() -> int:
+        async def beside() -> Any:
             await chat.run(quick, 1)
             await chat.say("one")
             return await chat.run(quick, 2)

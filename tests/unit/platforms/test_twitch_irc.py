@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped] # only these tests read YAML
+import yaml  # only these tests read YAML
 
 from legato.platforms.twitch import irc
 from legato.platforms.twitch.irc import Emote, Line, Lines, NotIrc
