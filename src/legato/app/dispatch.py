@@ -124,8 +124,17 @@ class Dispatcher:
                 return outcome
         found = self.router.match(event)
         if found is None:
-            return IGNORED
+            return IGNORED if slot is None else await self._answered(event)
         return await self._on_top(self.router.start(found[0], found[1], event), slot=slot)
+
+    async def _answered(self, event: AnyEvent) -> Outcome:
+        """Nobody wants the event: is it the repeated last one of a conversation that is over? Its
+        answer rode in a response that may have been lost.
+        """
+        reply = await self.store.get("inbox", event.id)
+        return (
+            IGNORED if reply is None else Outcome(taken=True, duplicate=True, reply=reply or None)
+        )
 
     async def _offer(self, key: str, event: AnyEvent, *, slot: ReplySlot | None) -> Outcome:
         """Offers an event to the conversation under `key`, if it can be for it."""

@@ -60,6 +60,24 @@ async def test_a_repeated_update_gets_the_same_answer() -> None:
         assert world.said == ["one"]
 
 
+async def test_the_answer_that_ended_a_conversation_is_given_again_too() -> None:
+    app = App("asker")
+
+    @app.command("go")
+    async def go(chat: Chat) -> None:
+        await chat.ask("Well?")
+        await chat.say("Bye.")
+
+    async with running(app, settings=LAST) as world:
+        await world.receive(message("/go"), may_reply=True)
+        last = message("well")
+        first = await world.receive(last, may_reply=True)
+
+        assert first is not None
+        assert await world.receive(last, may_reply=True) == first
+        assert await world.receive(message("more"), may_reply=True) is None
+
+
 async def test_what_others_still_refer_to_is_delivered_first() -> None:
     async with running(counter(), settings=LAST) as world:
         assert await answered(world, "/edited") == "three?"
