@@ -53,10 +53,12 @@ class Received(Struct, frozen=True):
     Attributes:
         reply: The body, None for an empty one.
         release: Call this once the answer is written (or failed): what follows it may be sent.
+        lane: Where the first event came from, and its answers go; "" if there was none.
     """
 
     reply: bytes | None = None
     release: Callable[[], None] | None = None
+    lane: str = ""
 
 
 class Runtime:
@@ -217,13 +219,13 @@ class Runtime:
         if may_reply and self.settings.webhook_reply and len(events) == 1:
             slot = ReplySlot(last=self.settings.reply_last)
         outcomes = await self._all(events, slot)
+        lane = events[0].place.lane
         if parsed.reply is not None or slot is None or not outcomes:
-            return Received(parsed.reply)
+            return Received(parsed.reply, None, lane)
         outcome = outcomes[0]
         if outcome.reply is None or outcome.duplicate:
-            return Received(outcome.reply)
-        lane = events[0].place.lane
-        return Received(outcome.reply, lambda: self.relay.release(lane))
+            return Received(outcome.reply, None, lane)
+        return Received(outcome.reply, lambda: self.relay.release(lane), lane)
 
     async def _all(self, events: Sequence[Any], slot: ReplySlot | None) -> list[Outcome]:
         """Hands all events to their lanes, in order; waits for each, but not for slow steps."""
