@@ -156,7 +156,7 @@ class Tokens:
             token = await self.refresh(http, store, grant.access)
             valid = await self._auth.validate(http, token)
         if valid is None:
-            raise BadToken(f"Twitch does not accept the token that it just gave: {LOGIN} again")
+            raise Unavailable("Twitch does not accept the token that it just gave")
         self._check_at = self._clock.monotonic() + CHECK_S
         return valid
 
