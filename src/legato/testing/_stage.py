@@ -20,7 +20,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.thread = 0
+        self.thread: int = 0
         self._waiting: set[asyncio.Future[None]] = set()
 
     def enter(self) -> None:
