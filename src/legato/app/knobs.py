@@ -22,8 +22,8 @@ class RuntimeSettings(Struct, frozen=True):
         ack_after_s: A Turn that takes longer is acknowledged early, its update put in the mailbox.
         tick_s: How often due timers are looked for.
         rescan_s: How often the store is asked for deliveries that somebody else queued.
-        webhook_reply: Whether the first call of a Turn may ride in the webhook's answer.
-        reply_last: The last call rides there instead: the shell answers only after it has delivered
+        webhook_reply: Whether the only call of a Turn may ride in the webhook's answer.
+        reply_last: The last of several may, too: the shell answers only after it has delivered
             all others.
         relay: Of the relay.
     """

@@ -71,7 +71,7 @@ class Writer:
         update_id: Its id until a segment has consumed it, then "".
         written: Segments committed.
         last_id: Id of the last outbox item committed.
-        reply: Body for the webhook request, once the first call of the Turn rides there.
+        reply: Body for the webhook request, once a call of the Turn rides there.
         begins: Whether the next segment begins an epoch (its birth is written with it).
         expect: The fence: (epoch, head) of the stored row, None if there is none.
         aside: Key under which the row that stands in the way is parked first, "" for none.
@@ -146,7 +146,7 @@ class Writer:
             row: Its new row, None = it is over.
             said: What goes out.
             segment: Encoded records.
-            final: The last segment of the Turn: its first call may answer the webhook request.
+            final: The last segment of the Turn: a call of it may answer the webhook request.
             keep_event: Put the event into the mailbox instead of consuming it.
 
         Raises:
@@ -222,14 +222,19 @@ class Writer:
         return items
 
     def _ride(self, items: list[OutboxItem], slot: ReplySlot) -> tuple[bytes, list[OutboxItem]]:
-        """Takes the first call out of the outbox if it can answer the webhook request: nobody
-        wants its result, and nothing of the chat is still under way before it. Of the last call
-        the shell sees to that.
+        """Takes the only call out of the outbox if it can answer the webhook request: nobody wants
+        its result, and nothing of the chat is still under way before it. Where the shell sees to
+        that, the last call of several may.
+
+        One that others follow may not: a crash before the answer sends those, and the repeated
+        update's answer comes after them.
         """
-        one = items[-1] if slot.last else items[0]
+        one = items[-1]
+        if len(items) > 1 and not slot.last:
+            return b"", items
         if one.ref or one.call.target or not (slot.last or self._services.relay.idle(one.lane)):
             return b"", items
         body = self._services.platform(one.place).webhook_reply(one.call, one.place)
         if body is None or not slot.take():
             return b"", items
-        return body, items[:-1] if slot.last else items[1:]
+        return body, items[:-1]

@@ -144,45 +144,55 @@ def text_of(reply: bytes | None) -> str:
     return out.message.text
 
 
-async def test_the_first_message_rides_in_the_answer_and_the_others_follow_it() -> None:
+async def test_a_message_rides_in_the_answer_and_later_ones_follow_it() -> None:
     async with running(app) as world:
-        body = msgspec.json.encode(message("/hi"))
+        body = msgspec.json.encode(message("/one"))
         received = await world.runtime.receive(world.platform, body, may_reply=True)
-        assert text_of(received.reply) == "one"
+        assert text_of(received.reply) == "only"
+        await world.receive(message("/hi"), may_reply=True)
         for _ in range(20):
             await asyncio.sleep(0)
         assert world.said == []  # not before the answer is written
         assert received.release is not None
         received.release()
         await world.rest()
-        assert world.said == ["two", "three"]
+        assert world.said == ["one", "two", "three"]
+
+
+async def test_the_first_of_several_does_not_ride() -> None:
+    async with running(app) as world:
+        assert await world.receive(message("/hi"), may_reply=True) is None
+        await world.rest()
+        assert world.said == ["one", "two", "three"]
 
 
 async def test_a_repeated_update_gets_the_same_answer_again() -> None:
     async with running(app) as world:
-        event = message("/hi")
+        event = message("/one")
         first = await world.receive(event, may_reply=True)
         await world.rest()
+        assert text_of(first) == "only"
         assert await world.receive(event, may_reply=True) == first
         await world.crash()
         assert await world.receive(event, may_reply=True) == first
         await world.rest()
-        assert world.said == ["two", "three"]
+        assert world.said == []
 
 
 async def test_a_repeated_answer_lets_nothing_go_before_the_first() -> None:
     async with running(app) as world:
-        event = message("/hi")
+        event = message("/one")
         body = msgspec.json.encode(event)
         first = await world.runtime.receive(world.platform, body, may_reply=True)
         await world.receive(event, may_reply=True)  # its answer is written at once
+        await world.receive(message("/hi"))
         for _ in range(20):
             await asyncio.sleep(0)
         assert world.said == []
         assert first.release is not None
         first.release()
         await world.rest()
-        assert world.said == ["two", "three"]
+        assert world.said == ["one", "two", "three"]
 
 
 async def test_nothing_rides_while_earlier_messages_are_on_their_way() -> None:

@@ -48,7 +48,6 @@ def talker() -> App:
     @app.command("start")
     async def start(chat: Chat) -> None:
         await chat.say("one")
-        await chat.say("two")
 
     return app
 
@@ -83,7 +82,7 @@ async def post(app: Asgi, *pieces: bytes, **options: Any) -> Answer:
     return await request(app, "POST", "/telegram", *pieces, **options)
 
 
-async def test_an_update_is_answered_with_the_first_call_once_it_is_committed() -> None:
+async def test_an_update_is_answered_with_the_only_call_once_it_is_committed() -> None:
     store = Shaky()
     async with served(store) as (app, _):
         answer = await post(app, update())
@@ -109,7 +108,7 @@ async def test_an_update_with_nothing_to_say_is_answered_with_nothing() -> None:
 
 
 @pytest.mark.parametrize("fails", [(), ("http.response.start",), ("http.response.body",)])
-async def test_the_rest_is_sent_after_the_answer_was_written_or_failed(
+async def test_what_follows_may_be_sent_after_the_answer_was_written_or_failed(
     fails: tuple[str, ...],
 ) -> None:
     async with served() as (app, runtime):
@@ -117,8 +116,7 @@ async def test_the_rest_is_sent_after_the_answer_was_written_or_failed(
             await post(app, update(), fails=fails)
         except OSError:
             assert fails
-        lane = runtime.relay._lanes.lanes["telegram:4200:5"]
-        assert lane.holds == 0
+        assert "telegram:4200:5" not in runtime.relay._lanes.lanes  # held, it would be there
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-Telegram-Bot-Api-Secret-Token": "wrong"}])
