@@ -31,9 +31,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         public_url: If set, platforms are put in webhook mode at "{public_url}/{platform}".
         webhook_reply: Whether the first call of a Turn may ride in the webhook's answer.
         cache: Live conversations kept in memory; 0 replays every Turn.
+        key: What accounts are encrypted with in the store, "" = no account is kept.
         telegram_token: "" = there is no Telegram bot.
         telegram_api: Base address of the Bot API, "" = the official one.
         telegram_secret: What webhook requests must carry, "" = made and kept in the store.
+        twitch_client_id, twitch_client_secret: Of the application registered with Twitch, "" = there is no
+            Twitch bot.
+        twitch_auth: Base address of Twitch's login service, "" = the official one.
     """
 
     store: str = ""
@@ -41,9 +45,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_url: str = ""
     webhook_reply: bool = True
     cache: int = 2000
+    key: str = ""
     telegram_token: str = ""
     telegram_api: str = ""
     telegram_secret: str = ""
+    twitch_client_id: str = ""
+    twitch_client_secret: str = ""
+    twitch_auth: str = ""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -115,9 +123,13 @@ VARIABLES: dict[str, Variable] = {
     "LEGATO_PUBLIC_URL": Variable("public_url", _address),
     "LEGATO_WEBHOOK_REPLY": Variable("webhook_reply", _switch),
     "LEGATO_CACHE": Variable("cache", _count),
+    "LEGATO_KEY": Variable("key", _text, secret=True),
     "TELEGRAM_TOKEN": Variable("telegram_token", _text, secret=True),
     "TELEGRAM_API": Variable("telegram_api", _address),
     "TELEGRAM_SECRET": Variable("telegram_secret", _text, secret=True),
+    "TWITCH_CLIENT_ID": Variable("twitch_client_id", _text),
+    "TWITCH_CLIENT_SECRET": Variable("twitch_client_secret", _text, secret=True),
+    "TWITCH_AUTH": Variable("twitch_auth", _address),
 }
 """Every variable by its name. A platform adds its own here and to Settings."""
 
