@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Self
 from urllib.parse import parse_qs, parse_qsl
@@ -70,6 +70,7 @@ class FakeTwitch(Staged):
         calls: Every request to Helix and to the authorization server, in order.
         violations: What a well-behaved client never does. Tests assert that it is empty.
         irc, auth, helix, eventsub: The services; each can be made to go wrong.
+        control: Answers requests to /control, None: there is no such thing.
         ca_file: With TLS: the certificate of the authority that signed the server's.
     """
 
@@ -95,6 +96,7 @@ class FakeTwitch(Staged):
         self.helix.table |= self.eventsub.table
         self.world.listeners += [self.irc, self.eventsub]
         self.calls: list[LoggedCall] = []
+        self.control: Callable[[Request], Response] | None = None
         self.ca_file: str = ""
         self._token: Token = self.auth.grant(self.world.bot)
         self._points = Window(POINTS, POINTS_S)
@@ -290,6 +292,8 @@ class FakeTwitch(Staged):
             return handshake(request, Connection(self.eventsub.sockets, query))
         if path == "/":
             return handshake(request, self.irc.websocket(), "irc")
+        if path == "/control" and self.control is not None:
+            return self.control(request)
         bearer = request.headers.get("authorization", "").partition(" ")[2]
         call = LoggedCall(request.method, path, parse_qs(query), None, bearer)
         self.calls.append(call)
