@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from legato.errors import Unsupported
+from legato.errors import Misuse, Unsupported
 from legato.model.events import Address
 from legato.model.messages import Delete, Edit, Message, Outgoing, Raw, Send, Typing
 from legato.model.records import Call
@@ -29,6 +29,9 @@ _HREF = re.compile(r'<a href="([^"]*)">')
 GUARD = "\u200b"
 """An invisible sign before a text that begins like a command of the chat."""
 
+SPARE = 8
+"""Of these, kept for that sign and for those that make a repeated text another one."""
+
 SAY = "say"
 DELETE = "delete"
 """Methods of our own; every other method is one of Helix."""
@@ -39,6 +42,7 @@ def render(out: Outgoing, place: Address) -> list[Call]:
 
     Raises:
         Unsupported: It cannot be shown in text.
+        Misuse: Helix has no such method.
     """
     if isinstance(out, Send):
         return _messages(out.message, place, "")
@@ -50,11 +54,21 @@ def render(out: Outgoing, place: Address) -> list[Call]:
             return [Call(DELETE, params, target=out.target, fill="message_id", idempotent=True)]
         return [Call(DELETE, params | {"message_id": out.target}, idempotent=True)]
     if isinstance(out, Raw):
-        result = "message" if out.method == "send_chat_message" else ""
-        return [Call(out.method, dict(out.params), result=result)]
+        return [_raw(out)]
     if isinstance(out, Typing):
         return []
     raise Unsupported("Twitch chat has no reactions and pins nothing")
+
+
+def _raw(out: Raw) -> Call:
+    from legato.platforms.twitch.methods import method_of, similar
+
+    if method_of(out.method) is None:
+        close = similar(out.method)
+        hint = f": did you mean {close}?" if close else ""
+        raise Misuse(f"Twitch's API has no method {out.method[:80]!r}{hint}")
+    result = "message" if out.method == "send_chat_message" else ""
+    return Call(out.method, dict(out.params), result=result)
 
 
 def _messages(message: Message, place: Address, mark: str) -> list[Call]:
@@ -69,7 +83,7 @@ def _messages(message: Message, place: Address, mark: str) -> list[Call]:
         reply["reply_to"] = message.reply_to
     # A reply names its addressee by itself.
     start = "" if message.reply_to or not message.mention else f"{line(message.mention)} "
-    room = LONGEST - units(start) - len(GUARD)
+    room = LONGEST - units(start) - SPARE
     calls = []
     for words in filter(None, map(line, split(mark + text, room, room))):
         params: dict[str, object] = {"channel": place.chat, "text": guarded(start + words)}
