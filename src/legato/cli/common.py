@@ -33,13 +33,20 @@ def settings_of(options: argparse.Namespace, target: str = "") -> Settings:
 
 
 @asynccontextmanager
-async def opened(options: argparse.Namespace, target: str = "") -> AsyncIterator[Store]:
+async def opened(
+    options: argparse.Namespace, target: str = "", *, create: bool = False
+) -> AsyncIterator[Store]:
     """The bot's store, opened beside the bot that may be running on it.
+
+    Args:
+        options: What was given on the command line.
+        target: The bot, "" for none.
+        create: Whether it is made if there is none.
 
     Raises:
         ConfigError, StoreError: There is none, or it cannot be read.
     """
-    store = _found(options, target)
+    store = _found(options, target, create=create)
     await store.open()
     try:
         yield store
@@ -47,7 +54,7 @@ async def opened(options: argparse.Namespace, target: str = "") -> AsyncIterator
         await store.close()
 
 
-def _found(options: argparse.Namespace, target: str) -> Store:
+def _found(options: argparse.Namespace, target: str, *, create: bool) -> Store:
     settings = settings_of(options, target)
     folder = folder_of(target) if target else Path.cwd()
     url = settings.store or f"sqlite:///{folder / 'legato.db'}"
@@ -55,7 +62,7 @@ def _found(options: argparse.Namespace, target: str) -> Store:
         raise ConfigError("a store in memory is seen by its own process only: set LEGATO_STORE")
     store = make_store(url, shared=True)
     path = getattr(store, "path", None)
-    if path is not None and not Path(path).exists():
+    if path is not None and not create and not Path(path).exists():
         raise ConfigError(
             f"there is no store {path}: name it with --store, or the bot with --bot bot.py"
         )

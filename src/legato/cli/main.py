@@ -47,6 +47,10 @@ def _run(options: argparse.Namespace) -> int:
         from legato.cli.check import check
 
         return check(options)
+    if options.command == "twitch":
+        from legato.cli.twitch import twitch
+
+        return twitch(options)
     from legato.cli.version import version
 
     return version(options)
@@ -65,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(
             "check", help="replay all open conversations against this code", allow_abbrev=False
         )
+    )
+    _add_twitch(
+        commands.add_parser("twitch", help="the bot's account on Twitch", allow_abbrev=False)
     )
     version = commands.add_parser("version", help="which Legato this is", allow_abbrev=False)
     _add_json(version)
@@ -118,6 +125,32 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     _add_target(parser)
     _add_store(parser)
     _add_json(parser)
+
+
+def _add_twitch(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    login = actions.add_parser("login", help="log the bot in, by a browser", allow_abbrev=False)
+    login.add_argument(
+        "--redirect",
+        metavar="URL",
+        default="http://localhost:3000",
+        help="where the browser comes back to, as registered with the application (%(default)s)",
+    )
+    login.add_argument(
+        "--scope", action="append", default=[], help="something else that it may do; repeatable"
+    )
+    login.add_argument(
+        "--no-browser", dest="browser", action="store_false", help="only print the address"
+    )
+    login.add_argument(
+        "--timeout", metavar="SECONDS", type=float, default=600.0, help="wait so long (600)"
+    )
+    status = actions.add_parser("status", help="is it logged in?", allow_abbrev=False)
+    logout = actions.add_parser("logout", help="forget the account", allow_abbrev=False)
+    for action in (login, status, logout):
+        action.add_argument("--bot", metavar="TARGET", help="the bot whose store is meant")
+        _add_store(action)
+        _add_json(action)
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:
