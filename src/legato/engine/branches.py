@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from legato.engine.commands import Op
+from legato.engine.commands import Fork, Op
+from legato.errors import Misuse
 from legato.model.messages import Outgoing
 from legato.model.records import Wait
 
@@ -117,6 +118,24 @@ def with_times(wait: Wait, deadline: int, scope: int, remind: int) -> Wait:
         wait.path, wait.kind, wait.name, wait.events, wait.user, wait.signal, wait.buttons,
         wait.pattern, deadline, scope, remind, wait.attempts,
     )  # fmt: skip
+
+
+def unfit(fork: Fork) -> Misuse | None:
+    """Why these branches cannot run side by side, if so."""
+    call = f"chat.{fork.name}()"
+    if not fork.branches and fork.name != "gather":
+        return Misuse(f"{call} needs at least one coroutine to wait for")
+    seen: list[Any] = []
+    for coro in fork.branches:
+        if not hasattr(coro, "cr_frame"):
+            return Misuse(f"{call} takes coroutines such as chat.ask(...), not {coro!r:.60}")
+        if coro.cr_frame is None or coro.cr_suspended or any(coro is other for other in seen):
+            return Misuse(
+                f"{call} was given one coroutine twice, or one that ran before: make a new one for "
+                "each branch by calling its function again"
+            )
+        seen.append(coro)
+    return None
 
 
 def where(coro: Any) -> str:

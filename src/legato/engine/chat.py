@@ -284,21 +284,27 @@ class Chat(Surroundings):
 
     async def gather(self, *branches: Coroutine[Any, Any, Any]) -> list[Any]:
         """Runs all branches; their results in order. The first error cancels the others."""
-        self._driving()
-        results: list[Any] = await perform(Fork("gather", branches))
+        results: list[Any] = await self._fork("gather", branches)
         return results
 
     async def first(self, *branches: Coroutine[Any, Any, T]) -> T:
         """The result of whichever branch is over first; the others are cancelled."""
-        self._driving()
-        result: T = await perform(Fork("first", branches))
+        result: T = await self._fork("first", branches)
         return result
 
     async def race(self, *branches: Coroutine[Any, Any, T]) -> tuple[int, T]:
         """Like `first`, and tells which: (index, result)."""
-        self._driving()
-        result: tuple[int, T] = await perform(Fork("race", branches))
+        result: tuple[int, T] = await self._fork("race", branches)
         return result
+
+    async def _fork(self, mode: str, branches: tuple[Any, ...]) -> Any:
+        try:
+            self._driving()
+            return await perform(Fork(mode, branches))
+        finally:
+            for coro in branches:  # those that were never begun: without this Python complains
+                if hasattr(coro, "cr_frame") and not (coro.cr_suspended or coro.cr_running):
+                    coro.close()
 
     # -- the platform's own API --------------------------------------------------------------------
 

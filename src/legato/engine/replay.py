@@ -29,6 +29,7 @@ from legato.engine.branches import (
     Returned,
     Said,
     Went,
+    unfit,
     where,
     with_times,
 )
@@ -69,6 +70,7 @@ class Driver:
         "current",
         "done",
         "evicting",
+        "evicts",
         "idle_s",
         "now_ms",
         "outputs",
@@ -89,6 +91,7 @@ class Driver:
         self.skip: int = 0  # how many of the next ones are already committed
         self.replaying: bool = False
         self.evicting: bool = False
+        self.evicts: int = 0  # times that chat.* refused work while it leaves memory
         self.begun: bool = False  # root and current are there from `start` on
         self.context: Context = Context()
         self._ready: deque[tuple[Branch, Any, BaseException | None]] = deque()
@@ -233,11 +236,9 @@ class Driver:
     # -- forks ----------------------------------------------------------------------------------
 
     def _fork(self, branch: Branch, op: Fork, path: str) -> BaseException | None:
-        for coro in op.branches:
-            if not hasattr(coro, "cr_frame"):
-                return Misuse(
-                    f"chat.{op.name}() takes coroutines such as chat.ask(...), not {coro!r:.60}"
-                )
+        refused = unfit(op)
+        if refused is not None:
+            return refused
         fork = branch.fork = Forked(branch, op.name)
         fork.left = len(op.branches)
         fork.results = [None] * fork.left
@@ -327,6 +328,13 @@ class Driver:
         self.outputs.clear()
 
     # -- for the chat handle --------------------------------------------------------------------
+
+    def refuses(self) -> bool:
+        """Whether chat.* raises Evict once more. A dialog that swallows everything in a loop would
+        never come back to us: after enough of them it may suspend, and `_unwind` gives it up.
+        """
+        self.evicts += 1
+        return self.evicts <= MOST_THROWS
 
     @property
     def position(self) -> str:

@@ -113,7 +113,7 @@ def step(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
         operation = Step(name, fn, args, kwargs, timeout_s=seconds, **options)
         if driver is None:
             return await _once(operation)
-        if driver.evicting:
+        if driver.evicting and driver.refuses():
             raise Evict
         return await perform(operation)
 

@@ -104,7 +104,9 @@ class Surroundings:
         """The driver, if this dialog is what runs right now."""
         driver: Driver = self._driver
         if driver.evicting:
-            raise Evict
+            if driver.refuses():
+                raise Evict
+            return driver
         active: object = guard.ACTIVE.driver
         if active is not driver:
             raise Misuse(
