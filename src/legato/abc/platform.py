@@ -175,6 +175,10 @@ class Platform(ABC):
 
     # -- life ---------------------------------------------------------------------------------
 
+    def way(self, public_url: str) -> str:
+        """How updates come where this public address is set, for people to read."""
+        return f"webhook {public_url}/{self.name}" if public_url else "polling"
+
     def listens(self, public_url: str) -> bool:
         """Whether `listen` must run where this public address is set. Default: only without one."""
         return not public_url

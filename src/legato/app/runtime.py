@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from legato.abc import Clock, HttpClient, Platform, Store, Verdict
+from legato.app.adapters import Adapters
 from legato.app.app import App
 from legato.app.dispatch import Dispatcher
 from legato.app.files import download
@@ -29,6 +29,7 @@ from legato.app.knobs import (
 )
 from legato.app.lanes import Lanes
 from legato.app.patience import unfinished
+from legato.app.received import Received
 from legato.app.router import Router
 from legato.engine import journal
 from legato.engine.services import Services
@@ -45,20 +46,6 @@ log: logging.Logger = logging.getLogger("legato.runtime")
 
 _event = msgspec.json.Decoder(AnyEvent)
 PAGE = 500
-
-
-class Received(Struct, frozen=True):
-    """How to answer a webhook request.
-
-    Attributes:
-        reply: The body, None for an empty one.
-        release: Call this once the answer is written (or failed): what follows it may be sent.
-        lane: Where the first event came from, and its answers go; "" if there was none.
-    """
-
-    reply: bytes | None = None
-    release: Callable[[], None] | None = None
-    lane: str = ""
 
 
 class Runtime:
@@ -87,9 +74,9 @@ class Runtime:
         self.clock: Clock = clock
         self.http: HttpClient = http
         self.settings: RuntimeSettings = settings or RuntimeSettings()
-        self.platforms: dict[tuple[str, str], Platform] = {(p.name, p.bot): p for p in platforms}
+        self.adapters: Adapters = Adapters(platforms)
         self.relay: Relay = Relay(
-            store, self.platforms, http, clock, on_gone=self._gone, settings=self.settings.relay
+            store, self.adapters, http, clock, on_gone=self._gone, settings=self.settings.relay
         )
         services = Services(
             store=store,
@@ -118,7 +105,15 @@ class Runtime:
         Raises:
             KeyError: This process does not run that bot.
         """
-        return self.platforms[place.platform, place.bot]
+        found = self.adapters(place)
+        if found is None:
+            raise KeyError((place.platform, place.bot))
+        return found
+
+    @property
+    def platforms(self) -> dict[tuple[str, str], Platform]:
+        """The adapters by (platform, bot)."""
+        return self.adapters.by_bot
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -214,14 +209,14 @@ class Runtime:
                 self.relay.ack(ack, place)
         if not events:
             self.stats["ignored"] += 1
-            return Received(parsed.reply)
+            return Received(parsed.reply, reply_type=parsed.reply_type)
         slot = None
         if may_reply and self.settings.webhook_reply and len(events) == 1:
             slot = ReplySlot(last=self.settings.reply_last)
         outcomes = await self._all(events, slot)
         lane = events[0].place.lane
         if parsed.reply is not None or slot is None or not outcomes:
-            return Received(parsed.reply, None, lane)
+            return Received(parsed.reply, None, lane, parsed.reply_type)
         outcome = outcomes[0]
         if outcome.reply is None or outcome.duplicate:
             return Received(outcome.reply, None, lane)
@@ -356,7 +351,7 @@ class Runtime:
 
     def _runs(self, place: Address) -> bool:
         """Whether this process runs the bot of a place; a store outlives the choice of platforms."""
-        return (place.platform, place.bot) in self.platforms
+        return self.adapters(place) is not None
 
     async def _wake(self, row: Conversation) -> None:
         key = row.key

@@ -37,7 +37,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         telegram_secret: What webhook requests must carry, "" = made and kept in the store.
         twitch_client_id, twitch_client_secret: Of the application registered with Twitch, "" = there is no
             Twitch bot.
-        twitch_auth: Base address of Twitch's login service, "" = the official one.
+        twitch_channels: Names of the channels to be in.
+        twitch_transport: "irc", "irc-websocket", "eventsub" or "eventsub-websocket".
+        twitch_irc: Where chat is: host:port, or an ircs:// or wss:// address; "" = the official server.
+        twitch_api, twitch_auth, twitch_eventsub: Addresses of Twitch's services, "" = the official ones.
+        twitch_secret: What webhooks are signed with, "" = made and kept in the store.
     """
 
     store: str = ""
@@ -51,7 +55,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     telegram_secret: str = ""
     twitch_client_id: str = ""
     twitch_client_secret: str = ""
+    twitch_channels: tuple[str, ...] = ()
+    twitch_transport: str = "irc"
+    twitch_irc: str = ""
+    twitch_api: str = ""
     twitch_auth: str = ""
+    twitch_eventsub: str = ""
+    twitch_secret: str = ""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -117,6 +127,21 @@ def _address(text: str) -> str:
     return text.rstrip("/")
 
 
+def _socket(text: str) -> str:
+    scheme, sep, rest = text.partition("://")
+    if scheme not in ("wss", "ws") or not sep or not rest.partition("/")[0]:
+        raise ValueError("write an address, as in wss://eventsub.example.org/ws")
+    return _text(text)
+
+
+def _channels(text: str) -> tuple[str, ...]:
+    names = [name.strip().lstrip("#@").lower() for name in text.split(",") if name.strip()]
+    for name in names:
+        if not (name.isascii() and name.replace("_", "a").isalnum()):
+            raise ValueError("write names of channels with commas between, as in ann,bob")
+    return tuple(dict.fromkeys(names))
+
+
 VARIABLES: dict[str, Variable] = {
     "LEGATO_STORE": Variable("store", _text),
     "LEGATO_LISTEN": Variable("listen", _listen),
@@ -129,7 +154,13 @@ VARIABLES: dict[str, Variable] = {
     "TELEGRAM_SECRET": Variable("telegram_secret", _text, secret=True),
     "TWITCH_CLIENT_ID": Variable("twitch_client_id", _text),
     "TWITCH_CLIENT_SECRET": Variable("twitch_client_secret", _text, secret=True),
+    "TWITCH_CHANNELS": Variable("twitch_channels", _channels),
+    "TWITCH_TRANSPORT": Variable("twitch_transport", _text),
+    "TWITCH_IRC": Variable("twitch_irc", _text),
+    "TWITCH_API": Variable("twitch_api", _address),
     "TWITCH_AUTH": Variable("twitch_auth", _address),
+    "TWITCH_EVENTSUB": Variable("twitch_eventsub", _socket),
+    "TWITCH_SECRET": Variable("twitch_secret", _text, secret=True),
 }
 """Every variable by its name. A platform adds its own here and to Settings."""
 

@@ -86,7 +86,8 @@ class Endpoint:
             if received.reply is None:
                 await answer(send, 200)
             else:
-                await answer(send, 200, received.reply, (JSON,))
+                kind = (b"content-type", received.reply_type.encode())
+                await answer(send, 200, received.reply, (kind,))
         except Forged as error:
             log.warning("a request to %s was refused: %s", scope["path"], error)
             await answer(send, 401, b"unauthorized", (_TEXT,))

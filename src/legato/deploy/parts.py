@@ -78,7 +78,36 @@ def make_platforms(settings: Settings, prefixes: tuple[str, ...], clock: Clock) 
         found.append(telegram)
     elif settings.telegram_secret:
         raise ConfigError("TELEGRAM_SECRET is set, but TELEGRAM_TOKEN is not: set both or none")
+    if settings.twitch_client_id or settings.twitch_channels:
+        found.append(_twitch(settings, prefixes, clock))
     return found
+
+
+def _twitch(settings: Settings, prefixes: tuple[str, ...], clock: Clock) -> Platform:
+    for field in ("client_id", "client_secret", "channels"):
+        if not getattr(settings, f"twitch_{field}"):
+            raise ConfigError(
+                f"TWITCH_{field.upper()} is not set: a bot on Twitch needs TWITCH_CLIENT_ID and "
+                "TWITCH_CLIENT_SECRET of an application, and the names of its TWITCH_CHANNELS"
+            )
+    from legato.platforms.twitch import Twitch
+    from legato.platforms.twitch.auth import AUTH
+    from legato.platforms.twitch.helix import API
+
+    return Twitch(
+        settings.twitch_client_id,
+        settings.twitch_client_secret,
+        settings.twitch_channels,
+        clock=clock,
+        transport=settings.twitch_transport,
+        irc=settings.twitch_irc,
+        api=settings.twitch_api or API,
+        auth=settings.twitch_auth or AUTH,
+        eventsub=settings.twitch_eventsub,
+        secret=settings.twitch_secret,
+        key=settings.key,
+        prefixes=prefixes,
+    )
 
 
 __all__ = ["make_platforms", "make_store"]

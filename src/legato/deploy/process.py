@@ -12,7 +12,7 @@ from legato.app.app import App
 from legato.app.runtime import Runtime, RuntimeSettings
 from legato.app.settings import Settings
 from legato.deploy.transport import Transport
-from legato.errors import Unavailable
+from legato.errors import ConfigError, Unavailable
 
 log: logging.Logger = logging.getLogger("legato.process")
 
@@ -32,7 +32,7 @@ class Process:
         store: Where it lives; opened and closed here.
         platforms: Its adapters.
         clock: Time.
-        failed: Called when a platform refuses us later on (a token that was revoked).
+        failed: Called when the last platform refuses us later on (a token that was revoked).
 
     Attributes:
         runtime: The running App.
@@ -55,6 +55,7 @@ class Process:
         self._failed = failed
         self._http = Transport()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refused: set[Platform] = set()
         self.runtime: Runtime = Runtime(
             app,
             store=store,
@@ -106,7 +107,7 @@ class Process:
         except Unavailable as error:
             log.warning("%s; trying again", error)
             await platform.load(self._store)
-            self._spawn(self._set_up_later(platform))
+            self._spawn(platform, self._set_up_later(platform))
 
     async def _set_up_later(self, platform: Platform) -> None:
         tries = 0
@@ -137,7 +138,7 @@ class Process:
             if ended is not None:
                 ended()
 
-        self._spawn(listen())
+        self._spawn(platform, listen())
 
     async def stop_listening(self) -> None:
         """Takes no more updates from connections of ours. Idempotent."""
@@ -146,16 +147,22 @@ class Process:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, platform: Platform, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(lambda done: self._done(platform, done))
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, platform: Platform, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._failed(error)
+        if error is None:
+            return
+        if isinstance(error, ConfigError):
+            self._refused.add(platform)
+            if len(self._refused) < len(self._platforms):
+                log.error("%s stops, the other platforms go on: %s", platform.name, error)
+                return
+        self._failed(error)
 
 
 __all__ = ["DRAIN_S", "Process"]

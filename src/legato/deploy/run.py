@@ -114,7 +114,8 @@ class _Run:
         self._own = list(self._platforms)
         if settings.public_url and not self._own:
             raise ConfigError(
-                "LEGATO_PUBLIC_URL is set, but no platform has a token: set TELEGRAM_TOKEN"
+                "LEGATO_PUBLIC_URL is set, but no platform has a token: set TELEGRAM_TOKEN or "
+                "TWITCH_CLIENT_ID"
             )
         at_terminal = sys.stdin is not None and sys.stdin.isatty()
         wanted = self._options.console
@@ -175,8 +176,8 @@ class _Run:
         return Endpoint(process.runtime, chat)
 
     def _start_listening(self, process: Process, stopping: Stopping) -> None:
-        if not self._settings.public_url:
-            for platform in self._own:
+        for platform in self._own:
+            if platform.listens(self._settings.public_url):
                 process.listen(platform)
         if self._console:
             process.listen(self._talk, stopping.stop)
@@ -198,9 +199,7 @@ class _Run:
 
     def _greet(self, listener: socket.socket | None) -> None:
         for platform in self._own:
-            way = "polling"
-            if self._settings.public_url:
-                way = f"webhook {self._settings.public_url}/{platform.name}"
+            way = platform.way(self._settings.public_url)
             log.info("%s bot %s: %s", platform.name, platform.bot, way)
         if listener is not None:
             host, port = listener.getsockname()[:2]

@@ -106,6 +106,11 @@ class Twitch(Platform):
         if secret and not (secret.isascii() and secret.isprintable() and 10 <= len(secret) <= 100):
             raise ConfigError("TWITCH_SECRET must be 10 to 100 ASCII characters")
         self._where = _address(irc, transport)
+        try:
+            if eventsub and not endpoint(eventsub).url:
+                raise ConfigError(f"{eventsub!r:.80} is no wss:// address")
+        except ConfigError as error:
+            raise ConfigError(f"TWITCH_EVENTSUB: {error}") from None
         self._sessions = eventsub
         self.name: str = "twitch"
         self.bot: str = ""
@@ -215,6 +220,11 @@ class Twitch(Platform):
         return Verdict("sent", message_id)
 
     # -- life ---------------------------------------------------------------------------------
+
+    def way(self, public_url: str) -> str:
+        """See Platform."""
+        transport = self._state.transport
+        return super().way(public_url) if transport == EVENTSUB else transport
 
     def listens(self, public_url: str) -> bool:
         """See Platform: even with webhooks there is something to look after."""
