@@ -21,8 +21,8 @@ from legato.testing.fake_twitch.webhooks import Webhooks
 from legato.testing.fake_twitch.world import Account, ApiError, FakeMessage, Json, World
 
 CHAT = "channel.chat.message"
-MOST_SUBSCRIPTIONS = 300
-"""Enabled subscriptions of one WebSocket."""
+MOST_SUBSCRIPTIONS, MOST_SESSIONS = 300, 3
+"""Enabled subscriptions of one WebSocket; WebSockets of one user that have any."""
 TYPES: dict[tuple[str, str], tuple[str, ...]] = {
     (CHAT, "1"): ("broadcaster_user_id", "user_id"),
     ("channel.chat.notification", "1"): ("broadcaster_user_id", "user_id"),
@@ -230,6 +230,9 @@ class EventSub:
         mine = [s for s in self.enabled if s.transport.get("session_id") == session.id]
         if len(mine) >= MOST_SUBSCRIPTIONS:
             raise ApiError(429, "number of websocket subscriptions exceeded")
+        used = {s.transport.get("session_id") for s in self.enabled if s.user == made.user}
+        if len(used - {session.id}) >= MOST_SESSIONS:
+            raise ApiError(429, "number of websocket transports limit exceeded")
         session.used = True
         made.transport = {
             "method": "websocket",

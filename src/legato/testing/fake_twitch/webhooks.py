@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 40
 ATTEMPTS = 8
-"""How often a notification is sent before Twitch gives it up."""
 
 
 class Delivery(Struct, eq=False):
@@ -64,6 +63,7 @@ class Webhooks:
     Attributes:
         deliveries: Every request, in order.
         answer_within_s: Real seconds that a request may take.
+        attempts: How often a notification is sent before it is given up.
         failures_allowed: So many notifications in a row may be given up before the subscription is
             revoked.
         loses: The answers to so many requests per message get lost, so that it comes again.
@@ -75,6 +75,7 @@ class Webhooks:
         self._end = end
         self.deliveries: list[Delivery] = []
         self.answer_within_s: float = 10.0
+        self.attempts: int = ATTEMPTS
         self.failures_allowed: int = 3
         self.loses: int = 0
         self.sent_at: str = ""
@@ -159,7 +160,7 @@ class Webhooks:
 
     async def _notify(self, message: _Message) -> None:
         subscription = message.subscription
-        for attempt in range(ATTEMPTS):
+        for attempt in range(self.attempts):
             if message.kind == "notification" and not subscription.enabled:
                 return
             delivery, _ = await self._send(message, attempt)
