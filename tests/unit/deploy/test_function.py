@@ -1,0 +1,276 @@
+"""A bot as a cloud function: invocations in, answers out, and nothing left to run in between."""
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from legato import App, Chat
+from legato.deploy import function as function_module
+from legato.deploy.function import Function
+from legato.errors import StoreUnavailable
+from legato.model.records import Commit
+from legato.testing.clock import FakeClock
+from legato.testing.fake_telegram import FakeTelegram
+
+TOKEN, SECRET = "4200:canary-of-the-token", "canary-of-the-secret"
+PROOF = {"X-Telegram-Bot-Api-Secret-Token": SECRET}
+
+
+def app() -> App:
+    app = App("bot", apology="")
+
+    @app.command("add")
+    async def add(chat: Chat) -> None:
+        first = await chat.ask("First?", int)
+        await chat.say(f"Sum: {first + await chat.ask('Second?', int, timeout=1000)}")
+
+    @app.command("count")
+    async def count(chat: Chat) -> None:
+        for word in ("one", "two", "three"):
+            await chat.say(word)
+
+    @app.command("soon")
+    async def soon(chat: Chat) -> None:
+        await chat.sleep(60)
+        await chat.say("now")
+
+    return app
+
+
+class Context:
+    """What Lambda tells of the invocation."""
+
+    def __init__(self, left_ms: int = 8000) -> None:
+        self.left_ms = left_ms
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.left_ms
+
+
+class Service:
+    """Processes of one function, over one store; a person writes to it."""
+
+    def __init__(self, telegram: FakeTelegram) -> None:
+        self.telegram = telegram
+        self.ids = 0
+        self.process = self.cold()
+
+    def cold(self) -> Function:
+        return Function(app(), {"telegram_api": self.telegram.api})
+
+    def restart(self) -> None:
+        self.process.close()
+        self.process = self.cold()
+
+    def update(self, text: str, number: int = 0) -> dict[str, Any]:
+        self.ids += 1
+        person = {"id": 1001, "is_bot": False, "first_name": "Ann"}
+        chat = {"id": 1001, "type": "private", "first_name": "Ann"}
+        message = {"message_id": 900 + self.ids, "from": person, "chat": chat, "text": text}
+        body = json.dumps({"update_id": number or self.ids, "message": message | {"date": 1}})
+        return request("POST", "/telegram", body)
+
+    def invoke(self, event: object, left_ms: int = 8000) -> dict[str, Any]:
+        return self.process.aws(event, Context(left_ms))
+
+    def says(self, text: str) -> str:
+        """The text in the answer, "" if none rides there."""
+        answer = self.invoke(self.update(text))
+        assert answer["statusCode"] == 200
+        return str(json.loads(answer.get("body", "{}")).get("text", ""))
+
+
+def request(
+    method: str, path: str, body: str = "", headers: dict[str, str] | None = None, **more: object
+) -> dict[str, Any]:
+    """An event of a function's URL."""
+    return {
+        "version": "2.0",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": PROOF if headers is None else headers,
+        "requestContext": {"http": {"method": method, "path": path}},
+        "body": body,
+        "isBase64Encoded": False,
+    } | more
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
+    monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
+    monkeypatch.delenv("LEGATO_STORE", raising=False)
+    with FakeTelegram(token=TOKEN).threaded() as telegram:
+        telegram.user("Ann", started=True)
+        service = Service(telegram)
+        yield service
+        service.process.close()
+
+
+def test_a_conversation_runs_over_cold_and_warm_invocations_without_an_http_call(
+    service: Service,
+) -> None:
+    assert service.says("/add") == "First?"
+    service.restart()
+    assert service.says("2") == "Second?"
+    assert service.says("x") == "Please answer with a whole number, for example 12."
+    service.restart()
+    assert service.says("40") == "Sum: 42"
+
+    assert service.telegram.calls == []
+
+
+def test_all_but_the_last_message_are_delivered_before_it_answers(service: Service) -> None:
+    assert service.says("/count") == "three"
+
+    assert [call.params["text"] for call in service.telegram.calls] == ["one", "two"]
+
+
+def test_a_repeated_update_gets_the_same_answer_from_any_process(service: Service) -> None:
+    event = service.update("/add")
+    first = service.invoke(event)
+    again = service.invoke(event)
+    service.restart()
+
+    assert first == again == service.invoke(event)
+
+
+def test_an_update_whose_earlier_messages_did_not_get_out_is_asked_for_again(
+    service: Service,
+) -> None:
+    event = service.update("/count")
+    fault = service.telegram.fails(500, method="sendMessage", times=-1)
+    refused = service.invoke(event, left_ms=700)
+    assert refused["statusCode"] == 503
+    assert refused["headers"]["retry-after"] == "1"
+
+    fault.end()
+    service.restart()
+    answer = service.invoke(event)
+    assert json.loads(answer["body"])["text"] == "three"
+    assert service.telegram.chat(1001).texts == ["one", "two"]
+
+
+def test_timers_fire_at_any_touch(service: Service) -> None:
+    clock = FakeClock()
+    service.process._clock = clock
+    service.says("/soon")
+    assert service.invoke({"source": "aws.events"}) == {"woken": 0, "left": 0}
+    clock.advance(61)
+
+    assert service.invoke({"source": "aws.events"}) == {"woken": 1, "left": 0}
+    assert [call.params["text"] for call in service.telegram.calls] == ["now"]
+    assert service.invoke("anything")["woken"] == 0
+
+
+def test_a_body_may_come_in_base64_and_headers_in_any_case(service: Service) -> None:
+    event = service.update("/add")
+    event["body"] = base64.b64encode(event["body"].encode()).decode()
+    event["isBase64Encoded"] = True
+    event["headers"] = {name.upper(): value for name, value in PROOF.items()}
+
+    assert json.loads(service.invoke(event)["body"])["text"] == "First?"
+    assert service.invoke(event | {"body": "!"})["statusCode"] == 200  # unreadable: kept as dead
+
+
+@pytest.mark.parametrize(
+    ("event", "status"),
+    [
+        (request("POST", "/telegram", "{}", {}), 401),
+        (request("POST", "/telegram", "{}", {"x-telegram-bot-api-secret-token": "x"}), 401),
+        (request("GET", "/telegram"), 405),
+        (request("POST", "/", "{}"), 404),
+        (request("POST", "/telegram", "x" * 1_000_001), 413),
+        (request("POST", "/telegram", "{}", rawQueryString="a=b"), 200),
+        (request("POST", "/telegram", "\ud800"), 200),
+    ],
+)
+def test_what_is_no_update_is_refused(service: Service, event: dict[str, Any], status: int) -> None:
+    assert service.invoke(event)["statusCode"] == status
+
+
+def test_the_webhooks_secret_may_come_from_the_store(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TELEGRAM_SECRET")
+    assert service.invoke(service.update("/add"))["statusCode"] == 401
+    put = ("setting", "telegram:4200:secret", SECRET.encode())
+    loop, runtime = service.process._loop, service.process._runtime
+    assert loop is not None
+    assert runtime is not None
+    loop.run_until_complete(runtime.store.commit(Commit(at_ms=1, puts=(put,))))
+    service.restart()
+
+    assert service.says("/add") == "First?"
+
+
+def test_a_store_that_fails_asks_for_the_update_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert service.says("/add") == "First?"
+    runtime = service.process._runtime
+    assert runtime is not None
+
+    async def refuse(commit: object) -> None:
+        raise StoreUnavailable("the disk is away")
+
+    monkeypatch.setattr(type(runtime.store), "commit", lambda self, commit: refuse(commit))
+
+    assert service.invoke(service.update("2"))["statusCode"] == 503
+
+
+def test_a_first_update_imports_little_beyond_the_core(tmp_path: Path) -> None:
+    program = """
+import asyncio, json, sqlite3, msgspec, sys
+before = set(sys.modules)
+from legato import App
+app = App("cold")
+@app.command("start")
+async def start(chat):
+    await chat.ask("Well?")
+handler = app.aws_lambda()
+print(handler(json.load(sys.stdin), None)["statusCode"])
+print(*{name.partition(".")[0] for name in set(sys.modules) - before})
+"""
+    person = {"id": 5, "is_bot": False, "first_name": "Ann"}
+    message = {"message_id": 1, "from": person, "chat": {"id": 5, "type": "private"}, "date": 1}
+    body = json.dumps({"update_id": 1, "message": message | {"text": "/start"}})
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(request("POST", "/telegram", body)),
+        cwd=tmp_path,
+        env={"TELEGRAM_TOKEN": TOKEN, "TELEGRAM_SECRET": SECRET},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    status, modules = run.stdout.splitlines()
+    assert status == "200"
+    assert set(modules.split()) <= {"legato", "zlib"}
+
+
+def test_old_update_ids_are_forgotten_by_touches(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    purged = []
+    service.invoke({})
+    runtime = service.process._runtime
+    assert runtime is not None
+
+    async def purge() -> None:
+        purged.append(1)
+
+    monkeypatch.setattr(runtime, "purge", purge)
+    service.invoke({})
+    assert purged == []
+    monkeypatch.setattr(function_module, "PURGE_EVERY_MS", -1)
+    service.invoke({})
+    assert purged == [1]
