@@ -157,6 +157,16 @@ async def test_a_token_that_telegram_refuses_is_told_in_one_line_before_anything
     assert "Traceback" not in bot.output
 
 
+async def test_a_token_that_is_revoked_ends_the_run(tmp_path: Path) -> None:
+    async with FakeTelegram(token=TOKEN) as telegram:
+        env = environment(telegram)
+        async with running(adder(tmp_path), folder=tmp_path, env=env) as bot:
+            await bot.says("polling")
+            telegram.token = "4200:another"
+            assert await bot.ends() == 2
+    assert bot.output.splitlines()[-1].startswith("legato: Telegram refused the token")
+
+
 async def test_telegram_out_of_reach_at_the_start_is_waited_for(tmp_path: Path) -> None:
     async with FakeTelegram(token=TOKEN) as telegram:
         telegram.fails(502, method="getMe", times=1)

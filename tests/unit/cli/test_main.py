@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from legato.app.settings import Settings
 from legato.cli.main import main
+from legato.deploy import run as run_module
+from legato.deploy.run import Options
 from legato.stores.sqlite import SQLiteStore
 from legato.stores.sqlite.schema import APPLICATION_ID
 
@@ -151,12 +154,29 @@ def test_a_failure_of_ours_is_told_in_full_but_without_secrets(
         raise RuntimeError(f"a bug with {TOKEN}")
 
     monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
-    monkeypatch.setattr("legato.deploy.run.run", lambda *args: fail(args))
+    monkeypatch.setattr(run_module, "run", lambda *args: fail(args))
 
     assert main(["run", "bot.py"]) == 1
     text = capsys.readouterr().err
     assert text.startswith("Traceback")
     assert "RuntimeError: a bug with ***" in text
+
+
+def test_the_options_of_a_run_reach_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[object] = []
+
+    def run(*args: object) -> int:
+        seen.extend(args)
+        return 0
+
+    monkeypatch.setattr(run_module, "run", run)
+    flags = ["--console", "--drain", "3", "--verbose", "--cache", "7", "--store", "memory://"]
+
+    assert main(["run", "bot.py", *flags, "--public-url", "https://x.org"]) == 0
+    app, settings, options = seen
+    assert getattr(app, "name", "") == "bot"
+    assert settings == Settings(cache=7, store="memory://", public_url="https://x.org")
+    assert options == Options(folder=tmp_path, console=True, verbose=True, drain_s=3.0)
 
 
 def test_the_version_is_told_to_people_and_programs(capsys: pytest.CaptureFixture[str]) -> None:
