@@ -19,6 +19,17 @@ async def start(chat: Chat) -> None:
         await chat.say(number)
 """
 
+WORKER = """
+from legato import App, Chat
+app = App("worker")
+
+@app.command("start")
+async def start(chat: Chat) -> None:
+    await chat.say("working")
+    about = await chat.telegram.get_chat()
+    await chat.say(f"done with {about['first_name']}")
+"""
+
 
 async def test_a_bot_runs_by_polling_and_ends_in_peace(tmp_path: Path) -> None:
     async with (
@@ -67,6 +78,21 @@ async def test_a_drain_delivers_what_was_said(tmp_path: Path) -> None:
         assert await bot.ends(signal.SIGTERM) == 0
         assert ann.sees == ["one", "two", "three"]
         assert "stopped; nothing is left" in bot.output
+
+
+async def test_a_drain_finishes_the_turn_under_way(tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(WORKER)
+    async with (
+        FakeTelegram(token=TOKEN) as telegram,
+        running("worker.py", folder=tmp_path, env=environment(telegram)) as bot,
+    ):
+        telegram.slow(0.5, method="getChat")
+        ann = telegram.user("Ann")
+        ann.sends("/start")
+        await telegram.wait_for(lambda: telegram.called("getChat"))
+
+        assert await bot.ends(signal.SIGTERM) == 0
+        assert ann.sees == ["working", "done with Ann"]
 
 
 async def test_what_a_drain_cannot_deliver_is_counted_and_delivered_by_the_next_start(
