@@ -31,6 +31,7 @@ _LATER = {
     "slow_mode": 30.0,
 }
 """Seconds to wait where the text does not tell."""
+SOON_S = 0.1
 _DUPLICATE = "msg_duplicate"
 _NO_PARENT = "invalid_parent"
 _OTHERS = frozenset((_NO_PARENT, "no_permission", "unrecognized_cmd", "unavailable_command"))
@@ -49,7 +50,7 @@ def dropped(code: str, text: str) -> Verdict:
     if code in _GONE:
         return Verdict("gone", error=error)
     if code in (_DUPLICATE, _NO_PARENT):  # the next try has another form: see Forms
-        return Verdict("retry", error=error)
+        return Verdict("retry", retry_after_s=SOON_S, error=error)
     if code in _LATER:
         told = _SECONDS.search(text)
         wait_s = float(told[1]) if told else _LATER[code]
@@ -73,9 +74,9 @@ PARENTS = 100
 class Forms:
     """Gives a message the form in which Twitch will show it.
 
-    A text that was just said in the same channel gets an invisible sign behind it, which makes it
-    another one: people's chat clients do that as well. A message that cannot be answered any more
-    is not answered.
+    Where Twitch drops a text because it was just said in the same channel, such texts get an
+    invisible sign behind them, which makes them others: people's chat clients do that as well. A
+    message that cannot be answered any more is not answered.
     """
 
     __slots__ = ("_clock", "_parents", "_said")
@@ -98,11 +99,13 @@ class Forms:
 
     def shown(self, channel: str, text: str) -> None:
         """This was said."""
-        self._said.setdefault(channel, {})[text] = self._clock.monotonic()
+        if channel in self._said:
+            self._said[channel][text] = self._clock.monotonic()
 
     def dropped(self, channel: str, text: str, reply_to: str, code: str) -> None:
         """This was not shown: the next try has another form."""
         if code == _DUPLICATE:
+            self._said.setdefault(channel, {})
             self.shown(channel, text)
         elif code == _NO_PARENT and reply_to:
             self._parents[reply_to] = None

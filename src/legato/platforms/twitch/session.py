@@ -242,18 +242,17 @@ class Session:
                 del self._receipts[channel]
 
     async def _confirmed(self, receipt: _Receipt) -> str:
+        future = receipt.future
         if COMMANDS in self.caps:
+            await asyncio.wait({future}, timeout=RECEIPT_S)
+        if not future.done():
+            log.debug("no receipt came; asking whether the connection lives")
             try:
-                async with asyncio.timeout(RECEIPT_S):
-                    return await receipt.future
-            except TimeoutError:
-                log.debug("no receipt came; asking whether the connection lives")
-        try:
-            await self.ping()
-        except Closed:
-            if not receipt.future.done():
-                raise
-        return receipt.future.result() if receipt.future.done() else ""
+                await self.ping()
+            except Closed:
+                if not future.done():
+                    raise
+        return future.result() if future.done() else ""
 
     async def close(self) -> None:
         """Ends the connection; `run` raises Closed. Idempotent."""
