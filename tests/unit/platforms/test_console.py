@@ -128,10 +128,12 @@ async def test_an_older_button_is_pressed_by_its_label_in_brackets() -> None:
 
 
 async def test_a_button_of_an_edited_message_can_be_pressed() -> None:
-    ask = Send(Message("Size?"))
-    edit = Edit("ref:0:1", Message("Which?", buttons=SIZES))
+    edit = Edit("1800000000000-1", Message("Which?", buttons=SIZES))
+    terminal = Terminal(Send(Message("Size?")), Send(Message("Hello")), edit, "1")
 
-    assert await pressed(ask, edit, "1") == ["s"]
+    (event,) = await terminal.run()
+    assert isinstance(event, ButtonPressed)
+    assert event.data == "s"
 
 
 async def test_a_deleted_message_has_no_buttons() -> None:
