@@ -163,7 +163,10 @@ async def test_a_conversation_is_streamed_and_shown_again_after_a_reload() -> No
         press = {"message": question["id"], "data": button["data"]}
         await ann.posts("/web/buttons", press)
         await stream.until(lambda e: "edited" in str(e))
+        (room,) = made.web._rooms._rooms.values()
+        assert room.watched
         await stream.leaves()
+        assert not room.watched
 
         shown = await ann.sees()
         assert [(text_of(e), e.get("mine", False)) for e in shown] == [
