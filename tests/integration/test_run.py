@@ -30,6 +30,19 @@ async def start(chat: Chat) -> None:
     await chat.say(f"done with {about['first_name']}")
 """
 
+BUTTONS = """
+from legato import App, Button, Chat
+app = App("buttons")
+
+@app.command("start")
+async def start(chat: Chat) -> None:
+    await chat.say("Pick", buttons=[Button("One", "pick:1"), Button("Two", "pick:2")])
+
+@app.button("pick:{number}")
+async def pick(chat: Chat, number: str) -> None:
+    await chat.say(f"picked {number}")
+"""
+
 
 async def test_a_bot_runs_by_polling_and_ends_in_peace(tmp_path: Path) -> None:
     async with (
@@ -145,6 +158,19 @@ async def test_piped_input_is_answered_line_by_line_to_its_end(tmp_path: Path) -
         )
 
 
+async def test_a_piped_number_presses_the_button_that_is_shown_by_then(tmp_path: Path) -> None:
+    (tmp_path / "buttons.py").write_text(BUTTONS)
+    async with running(
+        "buttons.py", "--console", folder=tmp_path, env=environment(), stdin=True
+    ) as bot:
+        bot.types("/start\n2\n")
+        assert bot.process.stdin is not None
+        bot.process.stdin.write_eof()
+
+        assert await bot.ends() == 0
+        assert bot.output.endswith("[1] One   [2] Two\nbot: picked 2\n")
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -222,6 +248,7 @@ async def test_without_a_token_it_is_a_web_chat_that_ends_while_a_page_is_open(
             )
             await reader.readuntil(b"event: history")
             assert await bot.ends(signal.SIGTERM) == 0
+            assert "timeout" not in bot.output  # the stream was ended, not cut off
             await reader.read()
         finally:
             writer.close()

@@ -164,9 +164,10 @@ async def test_a_conversation_is_streamed_and_shown_again_after_a_reload() -> No
         await ann.posts("/web/buttons", press)
         await stream.until(lambda e: "edited" in str(e))
         (room,) = made.web._rooms._rooms.values()
-        assert room.watched
+        watched = [room.watched]
         await stream.leaves()
-        assert not room.watched
+        watched.append(room.watched)
+        assert watched == [True, False]
 
         shown = await ann.sees()
         assert [(text_of(e), e.get("mine", False)) for e in shown] == [
