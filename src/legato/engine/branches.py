@@ -126,6 +126,7 @@ def unfit(fork: Fork) -> Misuse | None:
     if not fork.branches and fork.name != "gather":
         return Misuse(f"{call} needs at least one coroutine to wait for")
     seen: list[Any] = []
+    coro: Any
     for coro in fork.branches:
         if not hasattr(coro, "cr_frame"):
             return Misuse(f"{call} takes coroutines such as chat.ask(...), not {coro!r:.60}")

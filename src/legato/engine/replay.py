@@ -41,7 +41,6 @@ from legato.errors import (
     ForeignAwait,
     Left,
     Mismatch,
-    Misuse,
     ScopeTimeout,
 )
 from legato.model.messages import Outgoing

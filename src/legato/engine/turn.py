@@ -227,7 +227,7 @@ class Turn:
         unwritten = (
             self.live.driver.outputs or self._retries or self._records or self.writer.update_id
         )
-        if fresh and (unwritten or not set(intents) <= set(interrupted)):
+        if unwritten or not set(intents) <= set(interrupted):
             await self._commit(RUNNING, intents=intents, said=self.live.driver.said)
         await self._services.relay.delivered(self.live.birth.place.lane, self.writer.last_id)
         for pending in fresh:
@@ -334,16 +334,16 @@ class Turn:
         driver = live.driver
         outputs, driver.outputs = self._retries + driver.outputs, []
         self._retries = []
-        row = None
+        row, state = None, live.state
         if status:
             if status == WAITING:
                 state = State(live.waits)
             else:
                 state = State(said=said, intents=intents, beside=live.beside)
-            live.state = state
             row = self.writer.row(live, status, state, now, _wake(state))
         segment = journal.encode(self._records) if self._records else b""
         await self.writer.write(live, row, outputs, segment=segment, final=final)
+        live.state = state  # not before: where the write fails, `park` keeps what is stored
         self._records.clear()
 
 

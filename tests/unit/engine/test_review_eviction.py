@@ -13,7 +13,7 @@ async def swallows_all(chat: Chat) -> None:
     while True:
         try:
             number = await chat.ask("Number?", int)
-        except BaseException:  # noqa: BLE001, S112  # what users do write
+        except BaseException:  # noqa: BLE001  # what users do write
             continue
         await chat.say(f"Fine: {number}")
 
@@ -23,7 +23,7 @@ async def swallows_around_a_fork(chat: Chat) -> None:
     while True:
         try:
             number, _ = await chat.gather(chat.ask("Number?", int), chat.wait_for("x", int))
-        except BaseException:  # noqa: BLE001, S112
+        except BaseException:  # noqa: BLE001
             continue
         await chat.say(f"Fine: {number}")
 
