@@ -198,7 +198,8 @@ class Helix:
             "reply_parent_message_id": Field(str, required=False),
             "for_source_only": Field(bool, required=False),
         }
-        body = checked(asked.body, fields, self.world, "Send Chat Message")
+        given = asked.body or _from_query(asked.query)
+        body = checked(given, fields, self.world, "Send Chat Message")
         channel, sender = self._channel(str(body["broadcaster_id"])), str(body["sender_id"])
         text = str(body["message"])
         self._may_send(asked, channel, sender, body)
@@ -311,6 +312,14 @@ class Helix:
         if not channel.roles_of(user) & {"moderator", "broadcaster"}:
             raise ApiError(403, "The user in moderator_id is not one of the moderators.")
         return channel, user
+
+
+def _from_query(query: Query) -> Json:
+    """Send Chat Message takes its parameters from the address as well (and so its errors say)."""
+    found: Json = {name: values[0] for name, values in query.items()}
+    if "for_source_only" in found:
+        found["for_source_only"] = found["for_source_only"] == "true"
+    return found
 
 
 def _user(account: Account) -> Json:
