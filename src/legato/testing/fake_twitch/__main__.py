@@ -39,6 +39,7 @@ async def _main(options: argparse.Namespace) -> None:
     for name in options.channels.split(","):
         twitch.channel(name)
     twitch.control = Control(twitch)
+    stop = _stopped()
     await twitch.open(options.port, options.irc_port)
     try:
         ready = {
@@ -48,12 +49,13 @@ async def _main(options: argparse.Namespace) -> None:
             "refresh_token": twitch.refresh_token,
         }
         print(msgspec.json.encode(ready).decode(), flush=True)
-        await _told_to_stop()
+        await stop.wait()
     finally:
         await twitch.close()
 
 
-async def _told_to_stop() -> None:
+def _stopped() -> asyncio.Event:
+    """What is set by a signal, or when nobody is left who could write to the standard input."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -64,7 +66,7 @@ async def _told_to_stop() -> None:
             loop.call_soon_threadsafe(stop.set)
 
     threading.Thread(target=read, daemon=True).start()
-    await stop.wait()
+    return stop
 
 
 if __name__ == "__main__":
