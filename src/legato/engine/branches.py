@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from legato.engine.commands import Fork, Op
-from legato.errors import Misuse
+from legato.errors import Cancelled, Misuse, Timeout, TooManyAttempts, UserGone
 from legato.model.messages import Outgoing
 from legato.model.records import Wait
 
@@ -19,10 +19,19 @@ class Returned(Struct, frozen=True):
     value: Any
 
 
+QUIET = (Timeout, TooManyAttempts, UserGone, Cancelled)
+"""Uncaught, these end a dialog in peace."""
+
+
 class Raised(Struct, frozen=True):
     """The dialog raised."""
 
     error: BaseException
+
+    @property
+    def bug(self) -> bool:
+        """Whether that is a failure, and not one way to end."""
+        return not isinstance(self.error, QUIET)
 
 
 class Went(Struct, frozen=True):

@@ -8,7 +8,6 @@ from legato.engine import journal
 from legato.engine.dialog import Dialog
 from legato.engine.services import Services
 from legato.engine.versions import Live, restarted
-from legato.errors import Mismatch
 from legato.model.events import AnyEvent, Gone, Signal
 from legato.model.ids import aside_key
 from legato.model.records import HELD, RUNNING, WAITING, Commit, Conversation, Loaded, Mail, State
@@ -42,10 +41,10 @@ def ended(row: Conversation, update_id: str, now_ms: int) -> Commit:
     )
 
 
-def held(loaded: Loaded, error: Mismatch, event: AnyEvent | None, now_ms: int) -> Commit:
+def held(loaded: Loaded, why: str, event: AnyEvent | None, now_ms: int) -> Commit:
     """Parks a conversation that the code no longer fits, with its journal and its mail."""
     row = loaded.conversation
-    state = msgspec.structs.replace(journal.decode_state(row.state), error=str(error))
+    state = msgspec.structs.replace(journal.decode_state(row.state), error=why)
     return Commit(
         at_ms=now_ms,
         key=row.key,

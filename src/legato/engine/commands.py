@@ -169,6 +169,8 @@ class Receive(Op):
         pattern: str = "",
     ) -> None:
         super().__init__(name, timeout_s)
+        if pattern:
+            re.compile(pattern)  # a bad one is an error at its line, not with the next message
         self.events: tuple[str, ...] = events
         self.user: str = user
         self.pattern: str = pattern

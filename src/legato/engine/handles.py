@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from legato.engine import outgoing
 from legato.engine.commands import PlatformCall, perform
 from legato.engine.outgoing import Buttons
-from legato.errors import ScopeTimeout, Timeout, Unsupported
+from legato.errors import Misuse, ScopeTimeout, Timeout, Unsupported
 from legato.model.events import MessageReceived
 from legato.model.messages import Delete, Edit, Message, Pin, React
 
@@ -97,11 +97,24 @@ class PlatformApi:
         return call
 
 
+LONGEST_S = timedelta.max.total_seconds()
+
+
 def seconds(duration: Seconds | None) -> float | None:
-    """A duration in seconds."""
-    if isinstance(duration, timedelta):
-        return duration.total_seconds()
-    return duration
+    """A duration in seconds.
+
+    Raises:
+        Misuse: It is none; said here, since a deadline that cannot be written stops every Turn.
+    """
+    if duration is None:
+        return None
+    found = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if not isinstance(found, int | float) or not abs(found) <= LONGEST_S:
+        raise Misuse(
+            f"a duration is a number of seconds or a timedelta, not {duration!r:.60}; to wait for "
+            "ever, leave it out"
+        )
+    return found
 
 
 def reference(target: Handle | MessageReceived | str | None) -> str:

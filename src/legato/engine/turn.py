@@ -27,18 +27,18 @@ from legato.engine.replay import (
 from legato.engine.services import Services
 from legato.engine.steps import run_step
 from legato.engine.versions import Live
-from legato.engine.writer import Writer
+from legato.engine.writer import Conflict, Duplicate, Writer
 from legato.errors import (
     Cancelled,
-    DeveloperError,
+    IngressError,
     LegatoError,
     Misuse,
     NotStorable,
     StepError,
     StepInterrupted,
+    StoreError,
     Timeout,
     TooManyAttempts,
-    Unsupported,
     UserGone,
 )
 from legato.model.events import AnyEvent, Gone, Interrupt
@@ -57,9 +57,6 @@ log: logging.Logger = logging.getLogger("legato.turn")
 
 MOST_GOTOS = 100
 """Tail calls in one Turn without any wait: more is an endless loop."""
-
-QUIET = (Timeout, TooManyAttempts, UserGone, Cancelled)
-"""Uncaught, these end a dialog in peace."""
 
 
 class Turn:
@@ -187,13 +184,13 @@ class Turn:
         """Runs steps, tail calls and commits until the conversation waits or is over.
 
         Raises:
-            Conflict, Duplicate: Nothing of the last segment was written.
+            Conflict, Duplicate, StoreError: Nothing of the last segment was written.
         """
         try:
             while True:
                 driver = self.live.driver
                 done = driver.done
-                if isinstance(done, Raised) and not isinstance(done.error, QUIET):
+                if isinstance(done, Raised) and done.bug:
                     return await self.park(done.error)
                 if isinstance(done, Went):
                     await self._goto(done)
@@ -205,7 +202,9 @@ class Turn:
                     return await self._commit(WAITING, final=True)
                 else:
                     await self._perform()
-        except (DeveloperError, Unsupported) as error:
+        except (Conflict, Duplicate, StoreError, IngressError):
+            raise  # it may go better next time
+        except Exception as error:  # noqa: BLE001  # raised again and again it would stop the chat
             await self.park(error)
         finally:
             for task in self._tasks.values():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -21,11 +22,12 @@ from legato.engine.services import Services
 from legato.engine.turn import Turn
 from legato.engine.versions import Live, rebuild
 from legato.engine.writer import Conflict, Duplicate, ReplySlot, Writer
-from legato.errors import DeveloperError, Mismatch
+from legato.errors import Mismatch
 from legato.model.events import AnyEvent, Gone, Interrupt, Signal
 from legato.model.ids import aside_key
 from legato.model.records import (
     COMMITTED,
+    CONFLICT,
     DUPLICATE,
     FAILED,
     HELD,
@@ -124,15 +126,8 @@ class Turns:
             slot=slot,
             aside="" if aside is None else aside_key(key, aside.epoch),
         )
-        turn = Turn(self._services, live, writer)
-        return await self._begin(turn)
-
-    async def _begin(self, turn: Turn) -> Outcome:
-        try:
-            turn.live.start()
-        except DeveloperError as error:
-            return await self._settle(turn, parked_with=error)
-        return await self._settle(turn)
+        live.start()
+        return await self._settle(Turn(self._services, live, writer))
 
     async def deliver(self, key: str, event: AnyEvent, *, slot: ReplySlot | None = None) -> Outcome:
         """Offers an event to the conversation under `key`; IGNORED if it is not for it."""
@@ -143,6 +138,8 @@ class Turns:
                     return IGNORED
                 if isinstance(live, Loaded):
                     return await self._at_rest(live, event)
+                if live.failure is not None:  # today's code, in the replay
+                    return await self._settle(self._turn(live, event), parked_with=live.failure)
                 return await self._deliver(live, event, slot=slot)
             except Mismatch as error:
                 return await self._changed(key, error, event)
@@ -166,7 +163,9 @@ class Turns:
         turn = self._turn(live, event, slot=slot)
         try:
             taken = turn.offer(event)
-        except DeveloperError as error:
+        except Mismatch:
+            raise
+        except Exception as error:  # noqa: BLE001  # a parser's bug: the answer is kept for the retry
             return await self._settle(turn, parked_with=error)
         if not taken:
             self.cache.keep(live)
@@ -188,7 +187,8 @@ class Turns:
                     now = self._services.clock.now_ms()
                     await self._fire(live, now if moment_ms is None else moment_ms)
             except Mismatch as error:
-                await self._changed(key, error, None)
+                with suppress(Conflict):  # whoever was faster has seen to it
+                    await self._changed(key, error, None)
             except Conflict:
                 self.stats["conflicts"] += 1
                 continue
@@ -196,6 +196,9 @@ class Turns:
 
     async def _fire(self, live: Live, moment_ms: int) -> None:
         """Lets everything happen that was due by then, one by one; then puts it to rest."""
+        if live.failure is not None:
+            await self._settle(self._turn(live), parked_with=live.failure)
+            return
         for _ in range(MOST_TIMERS):
             if live.conversation.status != WAITING or live.driver.done is not None:
                 break
@@ -336,22 +339,32 @@ class Turns:
         dialog = self._services.dialogs.get(loaded.conversation.dialog)
         log.warning("conversation %s (%s): %s", key, loaded.conversation.dialog, error)
         if dialog is not None and dialog.on_change != HOLD:
-            return await self._restart(loaded, dialog, event)
+            return await self._restart(loaded, dialog, error, event)
+        return await self._hold(loaded, str(error), event)
+
+    async def _hold(self, loaded: Loaded, why: str, event: AnyEvent | None) -> Outcome:
         now = self._services.clock.now_ms()
-        await self._services.store.commit(changes.held(loaded, error, event, now))
+        done = await self._services.store.commit(changes.held(loaded, why, event, now))
+        if done.result == CONFLICT:
+            raise Conflict  # the event is not kept anywhere
         return TAKEN
 
-    async def _restart(self, loaded: Loaded, dialog: Dialog, event: AnyEvent | None) -> Outcome:
+    async def _restart(
+        self, loaded: Loaded, dialog: Dialog, mismatch: Mismatch, event: AnyEvent | None
+    ) -> Outcome:
         """Begins the dialog anew in a new epoch; the event that found the change is used up."""
         now = self._services.clock.now_ms()
-        live = changes.begun_anew(loaded, dialog, self._services, now)
+        try:
+            live = changes.begun_anew(loaded, dialog, self._services, now)
+        except Exception as error:  # the dialog's own on_restart
+            log.exception("conversation %s: on_restart failed", loaded.conversation.key)
+            text = f"on_restart failed with {type(error).__name__}: {error}; before: {mismatch}"
+            return await self._hold(loaded, text, event)
         turn = self._turn(live, event)
         turn.writer.begins = True
         turn.writer.expect = (loaded.conversation.epoch, loaded.conversation.head)
-        try:
-            return await self._begin(turn)
-        except Conflict:
-            return TAKEN  # somebody else restarted it
+        live.start()
+        return await self._settle(turn)
 
     # -- the cache --------------------------------------------------------------------------------
 

@@ -39,8 +39,19 @@ class Live:
 
     def start(self, skip: int = 0) -> None:
         """Runs the dialog from its first line to its first waits."""
-        args = {name: from_stored(value) for name, value in self.birth.args.items()}
-        self.driver.start(self.dialog.call(self.chat, args), self.birth.at_ms, skip)
+        try:
+            args = {name: from_stored(value) for name, value in self.birth.args.items()}
+            coro = self.dialog.call(self.chat, args)
+        except Exception as error:  # noqa: BLE001  # a failure of the dialog like any other
+            self.driver.done = Raised(error)
+        else:
+            self.driver.start(coro, self.birth.at_ms, skip)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What the dialog raised, if that is a bug."""
+        done = self.driver.done
+        return done.error if isinstance(done, Raised) and done.bug else None
 
     @property
     def waits(self) -> tuple[Wait, ...]:
@@ -57,6 +68,8 @@ class Live:
 def rebuild(loaded: Loaded, dialog: Dialog, services: Services) -> Live:
     """Replays a stored conversation.
 
+    A bug that strikes on the way is left in `Live.failure`: the conversation is to be parked.
+
     Raises:
         Mismatch: The code no longer follows the journal, or waits for something else at its end.
     """
@@ -71,9 +84,11 @@ def rebuild(loaded: Loaded, dialog: Dialog, services: Services) -> Live:
     try:
         live.start(last_skip if not records else ALL)
         for index, record in enumerate(records, 1):
+            if live.failure is not None:
+                break
             if driver.done is not None:
                 raise Mismatch(record.path, f"{record.kind} {record.name}", _end(driver))
-            driver.feed(record, last_skip if index == len(records) else ALL)
+            _feed(driver, record, last_skip if index == len(records) else ALL)
         if mid_turn:
             _take_over(driver, state.beside)
         else:
@@ -83,6 +98,16 @@ def rebuild(loaded: Loaded, dialog: Dialog, services: Services) -> Live:
         raise
     driver.skip = 0
     return live
+
+
+def _feed(driver: Driver, record: Record, skip: int) -> None:
+    try:
+        driver.feed(record, skip)
+    except Mismatch:
+        raise
+    except Exception as error:
+        text = f"something that cannot be made of its value: {error}"
+        raise Mismatch(record.path, f"{record.kind} {record.name}", text) from error
 
 
 def _end(driver: Driver) -> str:
