@@ -270,6 +270,8 @@ class _StreamLines(LineStream):
                 return found
 
     async def write(self, *lines: str) -> None:
+        if self._writer.is_closing():  # asyncio's TLS fails in ways of its own then
+            raise Closed("the connection was closed")
         try:
             self._writer.write("".join(f"{line}\r\n" for line in lines).encode())
             await self._writer.drain()
@@ -286,7 +288,7 @@ class _StreamLines(LineStream):
 
 
 class _SocketLines(LineStream):
-    """Over a WebSocket: each message holds one or more whole lines."""
+    """Over a WebSocket: each message that comes holds one or more whole lines."""
 
     __slots__ = ("_socket",)
 
@@ -301,7 +303,8 @@ class _SocketLines(LineStream):
                 return found
 
     async def write(self, *lines: str) -> None:
-        await self._socket.send("".join(f"{line}\r\n" for line in lines))
+        for line in lines:  # one a message: https://ircv3.net/specs/extensions/websocket
+            await self._socket.send(line)
 
     async def close(self) -> None:
         await self._socket.close()
