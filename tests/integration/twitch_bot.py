@@ -69,10 +69,10 @@ async def running(
     *,
     store: Store | None = None,
     clock: Clock | None = None,
-    listen: bool = True,
+    crash: bool = False,
     **environ: str,
 ) -> AsyncIterator[Running]:
-    """The bot, logged in and connected; afterwards it has stopped in order."""
+    """The bot, logged in and connected; afterwards it has stopped in order, or as in a crash."""
     store = store or MemoryStore()
     clock = clock or SystemClock()
     await store.open()
@@ -94,14 +94,23 @@ async def running(
             if transport == "eventsub":
                 server = _Serving(Endpoint(process.runtime), listener)
                 server.start(Stopping())
-            if listen:
-                for one in platforms:
-                    process.listen(one)
+            for one in platforms:
+                process.listen(one)
             yield Running(process, platform, failures)
         finally:
             if server is not None:
                 server.refuse()
-            await process.close()
+            if crash:
+                await process.stop_listening()
+                loops = process.runtime._loops
+                for loop in loops:
+                    loop.cancel()
+                await asyncio.gather(*loops, return_exceptions=True)
+                await process.runtime.abandon()
+                await process._http.close()
+                await store.close()
+            else:
+                await process.close()
             if server is not None:
                 await server.ended()
 

@@ -3,8 +3,9 @@
 Some platforms punish whoever exceeds such a limit (Twitch ignores a bot for half an hour), so it must
 hold over a crash, too: who was here before may have used the window. Writing down every message would
 cost a commit each. Instead, only a chat whose window is more than half used is marked in the store, at
-most twice per window, before it is sent to; and for one window after a start every chat has half of it,
-a marked one nothing. All times but the marks are seconds of the monotonic clock.
+most twice per window, before it is sent to, and so is the fact that anything is sent at all. For one
+window after a start every chat has half of it and a marked one nothing, unless nothing was sent.
+All times but the marks are seconds of the monotonic clock.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ log: logging.Logger = logging.getLogger("legato.relay")
 Window = tuple[int, float]
 """(messages, seconds)."""
 SPACE = "pace"
-"""Where the store keeps marks: by lane, the wall time in milliseconds."""
+"""Where the store keeps marks: by lane (or ANY), the wall time in milliseconds."""
+ANY = "any"
+"""The mark that tells that something was sent to some chat."""
 SWEEP_SIZE = 1024
 
 
@@ -74,12 +77,14 @@ class Pacing:
         clock: Time.
     """
 
-    __slots__ = ("_chats", "_clock", "_start", "_store", "_sweep_size")
+    __slots__ = ("_before", "_chats", "_clock", "_marked", "_start", "_store", "_sweep_size")
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._start = clock.monotonic()
+        self._before: float | None = None  # until when somebody else may have sent something
+        self._marked = -math.inf
         self._chats: dict[str, Sent] = {}
         self._sweep_size = SWEEP_SIZE
 
@@ -102,9 +107,16 @@ class Pacing:
             return ready_at
         crowds = sent.crowds(window, now)
         sent.times.append(now)
-        if crowds and sent.marked <= now - window[1] / 2:
+        old = now - window[1] / 2
+        marks = []
+        if self._marked <= old:
+            self._marked = now
+            marks.append(ANY)
+        if crowds and sent.marked <= old:
             sent.marked = now
-            await self._mark(lane)
+            marks.append(lane)
+        if marks:
+            await self._mark(marks)
         return 0.0
 
     def landed(self, lane: str) -> None:
@@ -116,34 +128,38 @@ class Pacing:
             sent.times[-1] = self._clock.monotonic()
 
     async def _begin(self, lane: str, window: Window) -> Sent:
-        sent = Sent(self._start)
         span_s = window[1]
+        sent = Sent(-math.inf)
         if self._clock.monotonic() < self._start + span_s:
-            marked_ms = await self._marked_ms(lane)
-            if marked_ms:
-                ago_s = (self._clock.now_ms() - marked_ms) / 1000
-                # Until the next mark was due, it may have been crowded.
-                until = self._clock.monotonic() - ago_s + span_s / 2
-                sent.crowded = min(until, self._start)
+            if self._before is None:
+                self._before = await self._until(ANY, span_s)
+            sent.start = self._before
+            if sent.start > self._start - span_s:
+                sent.crowded = await self._until(lane, span_s)
         if len(self._chats) >= self._sweep_size:
             self._sweep(span_s)
         return self._chats.setdefault(lane, sent)
 
-    async def _marked_ms(self, lane: str) -> int:
+    async def _until(self, mark: str, span_s: float) -> float:
+        """Until when a mark that an earlier process left may have held; long ago if there is none."""
         try:
-            kept = await self._store.get(SPACE, lane)
+            kept = await self._store.get(SPACE, mark)
         except StoreError as error:
-            log.warning("whether %s was busy is not known: %s", lane, error)
-            return self._clock.now_ms()
-        return int(kept) if kept else 0
+            log.warning("whether %s was busy is not known: %s", mark, error)
+            return self._start
+        if not kept:
+            return -math.inf
+        ago_s = (self._clock.now_ms() - int(kept)) / 1000
+        # Until the next mark was due: half a window.
+        return min(self._clock.monotonic() - ago_s + span_s / 2, self._start)
 
-    async def _mark(self, lane: str) -> None:
+    async def _mark(self, marks: list[str]) -> None:
         now_ms = self._clock.now_ms()
-        put = (SPACE, lane, str(now_ms).encode())
+        puts = tuple((SPACE, mark, str(now_ms).encode()) for mark in marks)
         try:
-            await self._store.commit(Commit(at_ms=now_ms, puts=(put,)))
+            await self._store.commit(Commit(at_ms=now_ms, puts=puts))
         except StoreError as error:  # only a crash within the next seconds would want it
-            log.warning("the store did not take that %s is busy: %s", lane, error)
+            log.warning("the store did not take that %s is busy: %s", marks[-1], error)
 
     def _sweep(self, span_s: float) -> None:
         """Forgets chats that nothing was sent to for so long that they can begin anew."""

@@ -112,8 +112,31 @@ async def test_a_broadcast_and_answers_share_the_window() -> None:
 
 
 @virtual
+async def test_a_first_start_has_all_of_the_window() -> None:
+    async with Room() as room:
+        await room.say(*[item("say") for _ in range(20)])
+        assert await room.relay.flush(1) == 0
+
+
+@virtual
+async def test_a_start_long_after_the_last_message_has_all_of_the_window() -> None:
+    async with Room() as room:
+        await room.say(*[item("say") for _ in range(20)])
+        await room.relay.flush(1)
+        await room.relay.close()
+        await asyncio.sleep(46)
+        room.start()
+        await room.say(*[item("say") for _ in range(20)])
+        assert await room.relay.flush(1) == 0
+
+
+@virtual
 async def test_after_a_start_half_of_the_window_is_left_to_whoever_was_here_before() -> None:
     async with Room() as room:
+        await room.say(item("say", "elsewhere"))
+        await room.relay.flush(1)
+        await room.relay.close()
+        room.start()
         began = asyncio.get_running_loop().time()
         await room.say(*[item("say") for _ in range(25)])
         await room.relay.flush(1000)
@@ -175,7 +198,7 @@ async def test_a_mark_of_the_future_does_not_silence_a_room() -> None:
     clock = LoopClock()
     store = Faulty()
     pacing = Pacing(store, clock)
-    await pacing._mark("lane")
+    await pacing._mark(["any", "lane"])
     late = Pacing(store, Behind())
     ready = await late.admit("lane", WINDOW)
     assert 0 < ready - clock.monotonic() <= 30.0

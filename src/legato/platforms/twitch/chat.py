@@ -142,10 +142,11 @@ class Chat:
                     failures += 1
                     continue
                 await link.leaving.wait()
-                young = self._clock.monotonic() - link.since < HEALTHY_S
-                failures = failures + 1 if young else 0
-                if young or not link.session.alive:
+                if self._clock.monotonic() - link.since >= HEALTHY_S:
+                    failures = 0
+                if failures or not link.session.alive:
                     await self._pause(failures, "the connection to Twitch chat ends")
+                failures += 1
         finally:
             await self._stop()
 
