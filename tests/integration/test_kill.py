@@ -78,9 +78,9 @@ class Trial:
         """Adds numbers, dialog after dialog, until it is over."""
         rng = random.Random(person.chat.id)
         sums = self.sums.setdefault(str(person.chat.id), [])
+        before = ""  # what was said last, of this sum or the one before
         while not self.over or not sums:
             first, second = rng.randrange(10**6), rng.randrange(10**6)
-            before = ""
             for text, expected in (
                 ("/start", "First number?"),
                 (str(first), "Second number?"),

@@ -17,6 +17,7 @@ import msgspec
 
 from legato.abc import Clock, HttpClient, Platform, Store, Verdict
 from legato.app.adapters import Adapters
+from legato.app.alarm import Alarm
 from legato.app.app import App
 from legato.app.dispatch import Dispatcher
 from legato.app.files import download
@@ -97,6 +98,13 @@ class Runtime:
         self.stats: dict[str, int] = {"updates": 0, "ignored": 0, "malformed": 0, "duplicates": 0}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loops: list[asyncio.Task[None]] = []
+        self._alarm = Alarm(
+            store,
+            clock,
+            lambda row: self._runs(place_of(row.key)),
+            lambda row: self._spawn(self._wake(row)),
+            self.settings.ack_after_s,
+        )
         self._draining = False
 
     def platform(self, place: Address) -> Platform:
@@ -340,14 +348,7 @@ class Runtime:
 
     async def tick(self) -> int:
         """Fires what is due; returns how many conversations were woken."""
-        woken = 0
-        while rows := await self.store.due(self.clock.now_ms(), PAGE):
-            ours = [row for row in rows if self._runs(place_of(row.key))]
-            await asyncio.gather(*(self._wake(row) for row in ours))
-            woken += len(ours)
-            if len(rows) < PAGE or not ours:
-                break
-        return woken
+        return await self._alarm.ring()
 
     def _runs(self, place: Address) -> bool:
         """Whether this process runs the bot of a place; a store outlives the choice of platforms."""

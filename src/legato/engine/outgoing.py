@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 from legato.abc.platform import Capabilities
 from legato.errors import Misuse
 from legato.model.events import File, Photo
-from legato.model.messages import Button, Media, Message
+from legato.model.messages import Button, Media, Message, Outgoing
 
 PLATFORMS = frozenset(
     [
@@ -181,3 +181,10 @@ def checked_text(text: Any, photo: Any, file: Any, keyboard: str) -> str:
     if keyboard not in ("inline", "reply", "remove"):
         raise Misuse(f"keyboard is 'inline', 'reply' or 'remove', not {keyboard!r}")
     return text
+
+
+def refs(out: Outgoing) -> tuple[str, ...]:
+    """The refs of our own messages that this one needs: what it changes or answers."""
+    message = getattr(out, "message", None)
+    found = (getattr(out, "target", ""), "" if message is None else message.reply_to)
+    return tuple(ref for ref in found if ref.startswith("ref:"))

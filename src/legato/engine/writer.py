@@ -8,6 +8,7 @@ import msgspec
 
 from legato.engine import changes, journal
 from legato.engine.branches import Said
+from legato.engine.outgoing import refs
 from legato.engine.services import Services
 from legato.engine.versions import Live
 from legato.model.events import AnyEvent
@@ -207,12 +208,15 @@ class Writer:
         place, row = live.birth.place, live.conversation
         platform = self._services.platform(place)
         lane, delivery = place.lane, live.dialog.delivery
+        named = {named for one in said for named in refs(one.out)}
         items: list[OutboxItem] = []
         for one in said:
             calls = platform.render(one.out, place)
             last = len(calls) - 1
+            # The dialog may be over, and its handles with it, while an edit of this is on its way.
+            wanted = one.wanted or one.ref in named
             for index, call in enumerate(calls):
-                ref = one.ref if index == last and one.wanted else ""
+                ref = one.ref if index == last and wanted else ""
                 items.append(
                     OutboxItem(
                         0, lane, place, row.key, row.epoch, ref, call,

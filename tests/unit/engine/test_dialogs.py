@@ -107,6 +107,19 @@ async def test_handles_edit_and_delete_later(bot):
     assert [s.message.text for s in bot.platform.shown] == ["Change?", "Delete?", "gone"]
 
 
+@app.command("flash")
+async def flash(chat: Chat) -> None:
+    message = await chat.say("one")
+    await message.edit("two")
+    answer = await chat.say("three", reply_to=message)
+    await answer.delete()
+
+
+async def test_a_message_may_be_changed_although_the_dialog_ends_at_once(bot):
+    await bot.user("Ann").says("/flash")
+    assert [s.message.text for s in bot.platform.shown] == ["two"]
+
+
 @app.command("menu")
 async def menu(chat: Chat, cart: tuple[str, ...] = ()) -> None:
     item = await chat.ask(f"{len(cart)} things. What else?")
