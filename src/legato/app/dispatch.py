@@ -100,7 +100,8 @@ class Dispatcher:
         if kept and not any(str(row.epoch) == epoch for row in rows):
             await self.store.commit(Commit(at_ms=self.clock.now_ms(), update_id=event.id))
             return False
-        return not any(row.status in (FAILED, HELD) for row in rows)
+        parked = [row for row in rows if row.status in (FAILED, HELD)]
+        return all(row.key.endswith(OVERLAY) and not kept for row in parked)
 
     async def _peek(self, key: str) -> Peeked | None:
         """What stands under `key`, once its interrupted Turn and its mail are done with."""
@@ -142,6 +143,8 @@ class Dispatcher:
             peeked = await self._peek(key)
             if peeked is None or not self.turns.may_take(peeked, event):
                 return IGNORED
+            if key.endswith(OVERLAY) and peeked[0].status in (FAILED, HELD):
+                return IGNORED  # it must not keep what the conversation below waits for
         outcome = await self.turns.deliver(key, event, slot=slot)
         if outcome.taken and key.endswith(OVERLAY):
             await self._show_question(key, event)
@@ -188,10 +191,11 @@ class Dispatcher:
         return outcome
 
     async def _show_question(self, overlay: str, event: AnyEvent) -> None:
-        """After a dialog on top is over, the one below asks its question again: once for the
+        """After a dialog on top is over (or parked), the one below asks its question again: once for the
         event that ended it, however often that is repeated.
         """
-        if await self.turns.peek(overlay) is None:
+        top = await self.turns.peek(overlay)
+        if top is None or top[0].status in (FAILED, HELD):
             await self.turns.ask_again(overlay.removesuffix(OVERLAY), f"{event.id}~again")
 
     async def _begin(self, start: Start, *, slot: ReplySlot | None) -> Outcome:
