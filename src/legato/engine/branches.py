@@ -46,9 +46,10 @@ class Said:
     at the commit, nobody can ever ask for the message's id.
     """
 
-    __slots__ = ("handle", "out", "ref")
+    __slots__ = ("epoch", "handle", "out", "ref")
 
     def __init__(self, ref: str, out: Outgoing, handle: Callable[[], Any] | None) -> None:
+        self.epoch: int = 0  # whose refs these are; 0 = that of the segment it is committed with
         self.ref: str = ref
         self.out: Outgoing = out
         self.handle: Callable[[], Any] | None = handle

@@ -288,6 +288,8 @@ class Turn:
         services = self._services.chat_services(birth.place)
         fresh = Live(dialog, row, birth, services, State())
         fresh.driver.outputs, live.driver.outputs = live.driver.outputs, []
+        for said in fresh.driver.outputs:
+            said.epoch = said.epoch or old.epoch  # an edit's message is kept under its own epoch
         self._records.clear()
         self.writer.begins = True
         self.live = fresh

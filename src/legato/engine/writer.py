@@ -120,7 +120,7 @@ class Writer:
     @property
     def consumed(self) -> bool:
         """Whether the event is safe without the mailbox: in the birth, or with a segment."""
-        return self.event is None or self.expect is None or self.begins or self.written > 0
+        return not self.update_id or self.expect is None or self.begins
 
     def row(self, live: Live, status: str, state: State, now_ms: int, wake_ms: int) -> Conversation:
         """The conversation's row after the next segment."""
@@ -219,7 +219,7 @@ class Writer:
                 ref = one.ref if index == last and wanted else ""
                 items.append(
                     OutboxItem(
-                        0, lane, place, row.key, row.epoch, ref, call,
+                        0, lane, place, row.key, one.epoch or row.epoch, ref, call,
                         delivery=delivery, created_ms=now_ms,
                     )
                 )  # fmt: skip
