@@ -104,7 +104,7 @@ class FakeMessage:
         self.user: Account = user
         self.said: str = said
         self.reply_to: FakeMessage | None = reply_to
-        self.text = said if reply_to is None else f"@{reply_to.user.name} {said}"
+        self.text: str = said if reply_to is None else f"@{reply_to.user.name} {said}"
         self.at_ms: int = int(time.time() * 1000)
         self.action: bool = False
         self.badges: dict[str, str] = {}
