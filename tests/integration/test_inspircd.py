@@ -11,7 +11,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Origin
 
-from legato.platforms.twitch import irc
+from legato import App, Chat
+from legato.platforms.twitch import irc, listening
 from legato.platforms.twitch.irc import Line
 from legato.platforms.twitch.session import Hooks, LoginRefused, Session
 from legato.platforms.twitch.sockets import (
@@ -23,7 +24,9 @@ from legato.platforms.twitch.sockets import (
     open_lines,
     tls_context,
 )
+from legato.testing.fake_twitch import FakeTwitch
 from tests.integration.inspircd_kit import InspIrcd
+from tests.integration.twitch_bot import running, until
 
 NASTY = "a;b c\\d\\s\u00fc\U0001f600:=\\"
 
@@ -194,3 +197,64 @@ async def test_a_killed_server_ends_what_waits_and_says_that_nobody_knows(
 
             async with heard(server.endpoint) as again:
                 await again.joins("room")
+
+
+# -- a whole bot ------------------------------------------------------------------------------------
+
+app = App("adder")
+waiting: list[str] = []
+
+
+@app.command("start")
+async def add(chat: Chat) -> None:
+    first = await chat.ask("First number?", int)
+    second = await chat.ask("Second number?", int)
+    await chat.say(f"Sum: {first + second}")
+
+
+@app.command("order")
+async def order(chat: Chat) -> None:
+    waiting.append(chat.id)
+    await chat.wait_for("ready")
+    await chat.say("Your order is ready.")
+
+
+async def test_a_bot_outlives_the_server_between_two_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = asyncio.Event()
+    gate.set()
+
+    async def gated(where: Endpoint) -> LineStream:
+        await gate.wait()
+        return await open_lines(where)
+
+    monkeypatch.setattr(listening, "open_lines", gated)
+    async with InspIrcd(tmp_path) as server, FakeTwitch(second=0.01) as twitch:
+        trusting(monkeypatch, server)
+        twitch.channel("room")  # who the bot is, and its token, is for Twitch to say
+        login = twitch.bot.login
+        async with running(app, twitch, TWITCH_IRC=f"127.0.0.1:{server.port}") as bot:
+            async with server.person("ann", "room") as ann, server.person("bob", "room") as bob:
+                await ann.meets(login, "room")
+                await ann.say("PRIVMSG #room :!start")
+                assert "ann" in await ann.hears("First number?")
+                await ann.say("PRIVMSG #room :2")
+                await ann.hears("Second number?")
+                await bob.say("PRIVMSG #room :!order")
+                await until(lambda: waiting)
+            gate.clear()
+            await server.kill()
+            assert await app.signal(waiting[0], "ready")  # while nobody can be told
+
+            await server.start()
+
+            async with server.person("ann", "room") as ann:
+                gate.set()
+                await ann.hears("Your order is ready.")
+                await ann.say("PRIVMSG #room :3")
+                await ann.hears("Sum: 5")
+                await ann.say("PRIVMSG #room :!start")
+                await ann.hears("First number?")  # nothing came twice in between
+            assert bot.failures == []
+        assert twitch.violations == []
