@@ -315,7 +315,7 @@ async def test_a_welcome_then_events_then_keepalives() -> None:
 
 
 async def test_a_session_goes_on_at_another_address_without_loss() -> None:
-    async with opened() as (twitch, call):
+    async with opened(second=0.2) as (twitch, call):
         channel, ann = twitch.channel(), twitch.viewer("Ann")
         async with socket(twitch.eventsub_url) as old:
             await old.welcome()
@@ -325,6 +325,7 @@ async def test_a_session_goes_on_at_another_address_without_loss() -> None:
             assert (told["status"], told["keepalive_timeout_seconds"]) == ("reconnecting", None)
             ann.says("one")
             assert (await old.read("notification"))["payload"]["event"]["chatter_user_id"] == ann.id
+            twitch.world.second = 0.001  # the old connection is not given long
             async with socket(told["reconnect_url"]) as new:
                 assert (await new.welcome())["id"] == old.session
                 ann.says("two")
@@ -360,7 +361,7 @@ async def test_a_client_that_sends_or_does_not_subscribe_is_closed() -> None:
 
 
 async def test_pings_must_be_answered() -> None:
-    async with opened() as (twitch, call), aiohttp.ClientSession() as session:
+    async with opened(second=1.0) as (twitch, call), aiohttp.ClientSession() as session:
         channel = twitch.channel()
         async with session.ws_connect(twitch.eventsub_url, autoping=False) as raw:
             client = Socket(raw)
@@ -370,8 +371,10 @@ async def test_pings_must_be_answered() -> None:
             ping = await raw.receive(timeout=10)
             assert ping.type is aiohttp.WSMsgType.PING
             await raw.pong(ping.data)
-            await client.read("session_keepalive")
-            twitch.eventsub.sockets.session.ping()
+            mine = twitch.eventsub.sockets.session
+            await twitch.wait_for(lambda: mine.pongs == 1)
+            twitch.world.second = 0.001
+            mine.ping()
             assert (await raw.receive(timeout=10)).type is aiohttp.WSMsgType.PING
             assert await raw.receive(timeout=10)
             await client.closed()

@@ -195,7 +195,7 @@ class EventSub:
         if asked.token.user is not None:
             raise ApiError(400, "invalid transport and auth combination")
         url, secret = urlsplit(str(transport["callback"])), str(transport["secret"])
-        loopback = url.scheme == "http" and url.hostname in ("127.0.0.1", "localhost")
+        loopback = url.hostname in ("127.0.0.1", "localhost")
         if not loopback and (url.scheme != "https" or url.port not in (None, 443)):
             raise ApiError(400, "invalid callback: it must use HTTPS and the port 443")
         if not 10 <= len(secret) <= 100 or not secret.isascii():

@@ -39,6 +39,7 @@ class Session:
         used: Whether anything was subscribed to.
         sent: The messages that were sent to it, as JSON.
         muted: Nothing is sent any more, keepalives neither.
+        pongs: How many pongs came.
     """
 
     def __init__(self, sockets: Sockets, session_id: str, keepalive_s: int) -> None:
@@ -50,6 +51,7 @@ class Session:
         self.used: bool = False
         self.sent: list[Json] = []
         self.muted: bool = False
+        self.pongs: int = 0
         self.moving: bool = False
         self.connection: Connection | None = None
         self._silence: asyncio.TimerHandle | None = None
@@ -143,6 +145,7 @@ class Session:
 
     def ponged(self) -> None:
         """The client is there."""
+        self.pongs += 1
         if self._pong is not None:
             self._pong.cancel()
         self.world.changed()
