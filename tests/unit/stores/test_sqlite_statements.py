@@ -52,20 +52,24 @@ async def test_what_runs_often_uses_an_index(path: Path) -> None:
         assert index in used, f"{index} is maintained for nothing"
 
 
-async def test_the_journal_of_earlier_epochs_is_deleted_only_on_demand(path: Path) -> None:
+async def test_the_journal_holds_the_current_epoch_and_goes_aside_with_its_row(path: Path) -> None:
     store = SQLiteStore(path, threads=False)
     await store.open()
     assert store._transactions is not None
     connection = store._transactions.connection()
+    aside = f"{KEY}!2"
 
     def journal() -> list[Any]:
-        return connection.execute("SELECT epoch, seq FROM journal ORDER BY epoch, seq").fetchall()
+        joined = "journal JOIN conversation ON conversation = number"
+        return connection.execute(f"SELECT key, epoch, seq FROM {joined}").fetchall()
 
     await done(store, begin())
     await done(store, proceed(row=row(epoch=2)))
-    assert journal() == [(1, 1), (2, 1)]
-    await done(store, proceed(epoch=2, head=1, row=row(epoch=3), segment=b"", truncate=True))
-    assert journal() == []
+    assert journal() == [(KEY, 2, 1)]
+    await done(store, proceed(epoch=2, head=1, row=row(epoch=3), aside=aside))
+    assert sorted(journal()) == [(KEY, 3, 1), (aside, 2, 1)]
+    await done(store, proceed(epoch=3, head=1, row=None))
+    assert journal() == [(aside, 2, 1)]
     await store.close()
 
 

@@ -11,9 +11,11 @@ APPLICATION_ID = 0x4C47544F  # "LGTO": tells our files from other people's
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
-        # (epoch, head) is the fence. `birth` and `state` are encoded structs.
+        # (epoch, head) is the fence. `birth` and `state` are encoded structs. `number` is what the journal
+        # knows it by: shorter than the key, and the same when the conversation is parked under another.
         """CREATE TABLE conversation (
-            key TEXT NOT NULL PRIMARY KEY,
+            number INTEGER PRIMARY KEY,
+            key TEXT NOT NULL UNIQUE,
             dialog TEXT NOT NULL,
             version TEXT NOT NULL,
             epoch INTEGER NOT NULL,
@@ -28,13 +30,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Nearly all wait; the others are few, looked for at every start, and cost the rest nothing.
         """CREATE INDEX conversation_status ON conversation (status, key)
             WHERE status <> 'waiting'""",
-        # One row a commit. `seq` is the head that the commit led to.
+        # One row a commit, of the current epoch only. `seq` is the head that the commit led to.
         """CREATE TABLE journal (
-            key TEXT NOT NULL,
-            epoch INTEGER NOT NULL,
+            conversation INTEGER NOT NULL,
             seq INTEGER NOT NULL,
             data BLOB NOT NULL,
-            PRIMARY KEY (key, epoch, seq)
+            PRIMARY KEY (conversation, seq)
         ) WITHOUT ROWID""",
         # An update id, waiting (with a payload) or consumed (payload NULL). `seq` counts deposits, and
         # outlives the consumption, so that a reader can page on after mail that is consumed meanwhile.

@@ -78,7 +78,7 @@ def _text(value: str | bytes) -> str:
 
 # -- writing ----------------------------------------------------------------------------------------
 
-_FENCE = "SELECT epoch, head FROM conversation WHERE key = ?"
+_FENCE = "SELECT epoch, head, number FROM conversation WHERE key = ?"
 _SEEN = "SELECT reply FROM inbox WHERE id = ? AND payload IS NULL"
 # Changes no row if the id is consumed already; takes the event out of the mailbox if it waits.
 _CONSUME = """INSERT INTO inbox (id, reply, at_ms) VALUES (?, ?, ?)
@@ -87,18 +87,16 @@ _CONSUME = """INSERT INTO inbox (id, reply, at_ms) VALUES (?, ?, ?)
 _DEPOSIT = """INSERT INTO inbox (id, key, payload, at_ms, seq)
     VALUES (?, ?, ?, ?, (SELECT coalesce(max(seq), 0) + 1 FROM inbox WHERE seq IS NOT NULL))
     ON CONFLICT (id) DO NOTHING"""
-# Both take the same values. An empty birth leaves the one that stands.
+# Both take the same values, then the key or the number. An empty birth leaves the one that stands.
 _INSERT = """INSERT INTO conversation
     (dialog, version, epoch, head, status, wake_ms, updated_ms, state, birth, key)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, coalesce(?, x''), ?)"""
 _UPDATE = """UPDATE conversation SET dialog = ?, version = ?, epoch = ?, head = ?, status = ?,
-    wake_ms = ?, updated_ms = ?, state = ?, birth = coalesce(?, birth) WHERE key = ?"""
-_DELETE = "DELETE FROM conversation WHERE key = ?"
-_DELETE_JOURNAL = "DELETE FROM journal WHERE key = ?"
-_TRUNCATE = "DELETE FROM journal WHERE key = ? AND epoch < ?"
-_MOVE = "UPDATE conversation SET key = ? WHERE key = ?"
-_MOVE_JOURNAL = "UPDATE journal SET key = ? WHERE key = ?"
-_APPEND = "INSERT INTO journal (key, epoch, seq, data) VALUES (?, ?, ?, ?)"
+    wake_ms = ?, updated_ms = ?, state = ?, birth = coalesce(?, birth) WHERE number = ?"""
+_DELETE = "DELETE FROM conversation WHERE number = ?"
+_DELETE_JOURNAL = "DELETE FROM journal WHERE conversation = ?"
+_MOVE = "UPDATE conversation SET key = ? WHERE number = ?"
+_APPEND = "INSERT INTO journal (conversation, seq, data) VALUES (?, ?, ?)"
 _QUEUE = """INSERT INTO outbox
     (lane, key, epoch, ref, delivery, state, attempts, not_before_ms, error, created_ms, place, call)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -117,7 +115,8 @@ _SETTLE = """UPDATE outbox SET state = ?, attempts = ?, not_before_ms = ?, error
 def write_commit(execute: Execute, commit: Commit) -> Committed:
     """Applies one commit, or refuses it without a trace."""
     key, update_id = commit.key, commit.update_id
-    if key and not _fence_holds(execute, commit):
+    number = _fenced(execute, commit) if key else 0
+    if number is None:
         seen = execute(_SEEN, (update_id,)).fetchone() if update_id else None
         if seen is None:
             return Committed(CONFLICT)
@@ -128,7 +127,7 @@ def write_commit(execute: Execute, commit: Commit) -> Committed:
             seen = execute(_SEEN, (update_id,)).fetchone()
             return Committed(DUPLICATE, reply=seen[0] or b"")
     if key:
-        _write_conversation(execute, commit)
+        _write_conversation(execute, commit, number)
     for mail in commit.deposit:
         execute(_DEPOSIT, (mail.id, mail.key, mail.payload, commit.at_ms))
     ids = tuple([_queue(execute, item, commit.at_ms) for item in commit.outbox])
@@ -143,23 +142,25 @@ def write_commit(execute: Execute, commit: Commit) -> Committed:
     return Committed(COMMITTED, ids)
 
 
-def _fence_holds(execute: Execute, commit: Commit) -> bool:
-    if execute(_FENCE, (commit.key,)).fetchone() != commit.expect:
-        return False
-    return not commit.aside or execute(_FENCE, (commit.aside,)).fetchone() is None
+def _fenced(execute: Execute, commit: Commit) -> int | None:
+    """The number of the row under the commit's key, 0 if there is none; None: the fence does not hold."""
+    found = execute(_FENCE, (commit.key,)).fetchone()
+    if (None if found is None else found[:2]) != commit.expect:
+        return None
+    if commit.aside and execute(_FENCE, (commit.aside,)).fetchone() is not None:
+        return None
+    return 0 if found is None else found[2]
 
 
-def _write_conversation(execute: Execute, commit: Commit) -> None:
-    key, row = commit.key, commit.row
-    exists = commit.expect is not None
-    if exists and commit.aside:
-        execute(_MOVE, (commit.aside, key))
-        execute(_MOVE_JOURNAL, (commit.aside, key))
-        exists = False
+def _write_conversation(execute: Execute, commit: Commit, number: int) -> None:
+    row = commit.row
+    if number and commit.aside:
+        execute(_MOVE, (commit.aside, number))
+        number = 0
     if row is None:
-        if exists:
-            execute(_DELETE, (key,))
-            execute(_DELETE_JOURNAL, (key,))
+        if number:
+            execute(_DELETE, (number,))
+            execute(_DELETE_JOURNAL, (number,))
         return
     values = (
         row.dialog,
@@ -171,13 +172,16 @@ def _write_conversation(execute: Execute, commit: Commit) -> None:
         row.updated_ms,
         row.state,
         commit.birth or None,
-        key,
+        number or commit.key,
     )
-    execute(_UPDATE if exists else _INSERT, values)
-    if commit.truncate:
-        execute(_TRUNCATE, (key, row.epoch))
+    if not number:
+        number = execute(_INSERT, values).lastrowid or 0
+    else:
+        execute(_UPDATE, values)
+        if commit.expect is not None and row.epoch != commit.expect[0]:
+            execute(_DELETE_JOURNAL, (number,))
     if commit.segment:
-        execute(_APPEND, (key, row.epoch, row.head, commit.segment))
+        execute(_APPEND, (number, row.head, commit.segment))
 
 
 def _queue(execute: Execute, item: OutboxItem, at_ms: int) -> int:
@@ -216,8 +220,8 @@ def write_settled(execute: Execute, settled: Sequence[Settled]) -> None:
 # -- reading ----------------------------------------------------------------------------------------
 
 _COLUMNS = "key, dialog, version, epoch, head, status, wake_ms, state, updated_ms"
-_LOAD = f"SELECT {_COLUMNS}, birth FROM conversation WHERE key = ?"
-_SEGMENTS = "SELECT data FROM journal WHERE key = ? AND epoch = ? ORDER BY seq"
+_LOAD = f"SELECT {_COLUMNS}, birth, number FROM conversation WHERE key = ?"
+_SEGMENTS = "SELECT data FROM journal WHERE conversation = ? ORDER BY seq"
 _DUE = f"""SELECT {_COLUMNS} FROM conversation
     WHERE wake_ms > 0 AND wake_ms <= ? AND status NOT IN ('failed', 'held')
     ORDER BY wake_ms, key LIMIT ?"""
@@ -236,7 +240,7 @@ def load(execute: Execute, key: str) -> Loaded | None:
     row = execute(_LOAD, (key,)).fetchone()
     if row is None:
         return None
-    segments = [data for (data,) in execute(_SEGMENTS, (key, row[3])).fetchall()]
+    segments = [data for (data,) in execute(_SEGMENTS, (row[10],)).fetchall()]
     return Loaded(_conversation(row[:9]), row[9], segments)
 
 
