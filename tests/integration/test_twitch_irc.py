@@ -12,7 +12,7 @@ from legato.stores.memory import MemoryStore
 from legato.stores.sqlite import SQLiteStore
 from legato.testing.clock import FakeClock
 from legato.testing.fake_twitch import FakeTwitch
-from tests.integration.twitch_bot import connected, running, until
+from tests.integration.twitch_bot import connected, echoed, running, until
 
 app = App("echo", apology="")
 BOTH = pytest.mark.parametrize("transport", ["irc", "irc-websocket"])
@@ -43,13 +43,6 @@ async def once(chat: Chat) -> None:
 @app.command("long")
 async def long(chat: Chat) -> None:
     await chat.say(" ".join(f"word{n}" for n in range(200)))
-
-
-async def echoed(twitch: FakeTwitch, text: str = "are you there?") -> None:
-    """The bot hears and answers."""
-    ann = twitch.viewer("Prober")
-    ann.says(text)
-    await ann.gets(text)
 
 
 @BOTH

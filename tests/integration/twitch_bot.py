@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from secrets import token_hex
 from typing import Any
 
 from legato import App
@@ -30,7 +31,8 @@ TRANSPORTS = ("irc", "irc-websocket", "eventsub", "eventsub-websocket")
 async def log_in(twitch: FakeTwitch, store: Store, clock: Clock | None = None) -> None:
     """What `legato twitch login` leaves in the store."""
     account = Account(twitch.bot.id, twitch.bot.login, SCOPES)
-    grant = Grant(account, twitch.client_id, twitch.token, twitch.refresh_token, serial="first")
+    serial = token_hex(8)
+    grant = Grant(account, twitch.client_id, twitch.token, twitch.refresh_token, serial=serial)
     await Grants(KEY, clock or SystemClock()).keep(store, grant)
 
 
@@ -137,3 +139,10 @@ async def until(check: Callable[[], object], timeout_s: float = 10.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not check():  # noqa: ASYNC110 # nothing announces it
             await asyncio.sleep(0.005)
+
+
+async def echoed(twitch: FakeTwitch, text: str = "are you there?") -> None:
+    """The echo bot hears somebody new, and answers."""
+    viewer = twitch.viewer(f"Prober{len(twitch.world.accounts)}")
+    viewer.says(text)
+    await viewer.gets(text)

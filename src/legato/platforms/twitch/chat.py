@@ -36,6 +36,8 @@ HEALTHY_S = 30.0
 """A connection that lived so long did not fail at once."""
 BACKOFF_S = 0.5
 BACKOFF_LIMIT_S = 30.0
+REACHED = 3
+"""Pauses grow no further than for so many failures where the server can be reached."""
 WAIT_S = 10.0
 """How long something that is to be said waits for a connection."""
 REFUSALS = 2
@@ -144,6 +146,7 @@ class Chat:
                 await link.leaving.wait()
                 if self._clock.monotonic() - link.since >= HEALTHY_S:
                     failures = 0
+                failures = min(failures, REACHED)
                 if failures or not link.session.alive:
                     await self._pause(failures, "the connection to Twitch chat ends")
                 failures += 1

@@ -27,6 +27,8 @@ KEEPALIVE_S = 30
 GRACE_S = 5.0
 WELCOME_S = 15.0
 HEALTHY_S = 60.0
+REACHED = 3
+"""Pauses grow no further than for so many failures where the server can be reached."""
 BACKOFF_S = 0.5
 BACKOFF_LIMIT_S = 30.0
 AT_ONCE = 8
@@ -66,6 +68,7 @@ class Notifications:
         self._inbox = inbox
         self._clock = clock
         self._silence_s = float(KEEPALIVE_S)
+        self._failures = 0
 
     async def run(self) -> None:
         """Has a session until cancelled.
@@ -74,14 +77,15 @@ class Notifications:
             BadToken: Twitch does not take the account any more.
             BaseException: What the sink raised that is no matter of one update.
         """
-        failures = 0
         while True:
             began = self._clock.monotonic()
             try:
                 await self._session()
             except (Closed, Unavailable, StoreUnavailable) as error:
-                failures = failures + 1 if self._clock.monotonic() - began < HEALTHY_S else 0
-                await self._pause(failures, str(error))
+                if self._clock.monotonic() - began >= HEALTHY_S:
+                    self._failures = 0
+                await self._pause(self._failures, str(error))
+                self._failures += 1
 
     async def _pause(self, failures: int, why: str) -> None:
         from random import uniform  # jitter, so that a fleet does not come back at once
@@ -128,6 +132,7 @@ class Notifications:
         if welcome is None or welcome.kind != eventsub.WELCOME:
             await socket.close()
             raise Closed("no welcome came")
+        self._failures = min(self._failures, REACHED)
         told = welcome.payload.session.keepalive_timeout_seconds
         self._silence_s = float(told or KEEPALIVE_S)
         return socket, welcome
