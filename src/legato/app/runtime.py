@@ -221,14 +221,17 @@ class Runtime:
         slot = None
         if may_reply and self.settings.webhook_reply and len(events) == 1:
             slot = ReplySlot(last=self.settings.reply_last)
-        outcomes = await self._all(events, slot)
+        try:
+            outcomes = await self._all(events, slot)
+        except BaseException:
+            if slot is not None:
+                slot.over(self.relay.release)
+            raise
         lane = events[0].place.lane
+        release = None if slot is None else slot.after(self.relay.release)
         if parsed.reply is not None or slot is None or not outcomes:
-            return Received(parsed.reply, None, lane, parsed.reply_type)
-        outcome = outcomes[0]
-        if outcome.reply is None or outcome.duplicate:
-            return Received(outcome.reply, None, lane)
-        return Received(outcome.reply, lambda: self.relay.release(lane), lane)
+            return Received(parsed.reply, release, lane, parsed.reply_type)
+        return Received(outcomes[0].reply, release, lane)
 
     async def _all(self, events: Sequence[Any], slot: ReplySlot | None) -> list[Outcome]:
         """Hands all events to their lanes, in order; waits for each, but not for slow steps."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -43,13 +43,17 @@ class ReplySlot:
     Args:
         last: It is for the last call of the Turn and not the first: for a shell that delivers all
             others before it answers, as a cloud function.
+
+    Attributes:
+        held: The lane that waits for the answer to be written, "" if none does.
     """
 
-    __slots__ = ("_state", "last")
+    __slots__ = ("_state", "held", "last")
 
     def __init__(self, *, last: bool = False) -> None:
         self._state = "open"
         self.last: bool = last
+        self.held: str = ""
 
     def take(self) -> bool:
         """The call of a Turn goes there. False: too late, the request is answered."""
@@ -62,6 +66,26 @@ class ReplySlot:
         if self._state == "open":
             self._state = "closed"
         return self._state == "closed"
+
+    def hold(self, lane: str) -> bool:
+        """The call is committed, and `lane` is to wait for it. False: the request was given up
+        meanwhile, and nobody would release it; the repeated update gets the answer.
+        """
+        if self._state != "taken":
+            return False
+        self.held = lane
+        return True
+
+    def after(self, release: Callable[[str], None]) -> Callable[[], None] | None:
+        """What to call once the answer is written; None if nothing waits for it."""
+        return (lambda: self.over(release)) if self.held else None
+
+    def over(self, release: Callable[[str], None]) -> None:
+        """The request is answered, or will not be: what waits for that goes on. Idempotent."""
+        self._state = "closed"
+        held, self.held = self.held, ""
+        if held:
+            release(held)
 
 
 class Writer:
@@ -185,7 +209,9 @@ class Writer:
         self._written(live, row)
         if reply:
             self.reply = reply
-            services.relay.hold(live.birth.place.lane)
+            lane = live.birth.place.lane
+            if self._slot is not None and self._slot.hold(lane):
+                services.relay.hold(lane)
         if items:
             self.last_id = done.ids[-1]
             services.relay.offer(

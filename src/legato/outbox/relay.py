@@ -119,9 +119,9 @@ class Relay:
             self._lanes.forget(held)
 
     def idle(self, lane: str) -> bool:
-        """Whether nothing is queued or under way in `lane`, so that a webhook reply is in order."""
+        """Whether nothing is queued, held or under way in `lane`: a webhook reply is in order."""
         known = self._lanes.lanes.get(lane)
-        return self._recovery is None and (known is None or not known.queue)
+        return self._recovery is None and (known is None or not (known.queue or known.holds))
 
     def ack(self, call: Call, place: Address) -> None:
         """Sends `call` at once, outside the lanes. Failures are only logged; never waits."""

@@ -91,13 +91,14 @@ async def test_a_hold_while_the_head_waits_for_its_retry_is_respected() -> None:
 
 
 @virtual
-async def test_a_release_without_hold_and_a_hold_without_items_do_nothing() -> None:
+async def test_a_release_without_hold_does_nothing_and_a_held_lane_takes_no_other_reply() -> None:
     async with World() as w:
         w.relay.release("nowhere")
         w.relay.hold("lane")
+        assert not w.relay.idle("lane")
+        w.relay.release("lane")
+        w.relay.release("lane")
         assert w.relay.idle("lane")
-        w.relay.release("lane")
-        w.relay.release("lane")
         assert await w.relay.flush(1) == 0
 
 
