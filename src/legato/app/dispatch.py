@@ -60,7 +60,7 @@ class Dispatcher:
             row: Its row as just read from the store, if it was.
         """
         if row is not None:
-            self.turns.cache.refresh(row)
+            self.turns.cache.refresh(key, row)
         mailboxes = dict.fromkeys((self.router.lane_of(key), key))
         peeked = await self.turns.peek(key)
         if peeked is not None and peeked[0].status == RUNNING:

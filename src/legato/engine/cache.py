@@ -37,19 +37,28 @@ class LiveCache:
         if live.conversation.status != WAITING or not self._size:
             live.driver.evict()
             return
-        self._entries[live.conversation.key] = live
+        key = live.conversation.key
+        if self._entries.get(key, live) is not live:
+            self._entries.pop(key).driver.evict()
+        self._entries[key] = live
         if len(self._entries) > self._size:
             self._entries.pop(next(iter(self._entries))).driver.evict()
 
-    def refresh(self, row: Conversation) -> None:
-        """Drops the entry if its row is another than `row`, which is stored: an operator's tool or
-        another process has written since.
+    def refresh(self, key: str, row: Conversation | None) -> bool:
+        """Drops the entry if its row is another than `row`, which is stored (None: there is none):
+        an operator's tool or another process has written since. True if it did.
         """
-        live = self._entries.get(row.key)
-        if live is not None and live.conversation.head != row.head:
-            self._entries.pop(row.key).driver.evict()
+        live = self._entries.get(key)
+        if live is None or (row is not None and _fence(live.conversation) == _fence(row)):
+            return False
+        self._entries.pop(key).driver.evict()
+        return True
 
     def clear(self) -> None:
         """Evicts all; the conversations go on where they are stored."""
         while self._entries:
             self._entries.popitem()[1].driver.evict()
+
+
+def _fence(row: Conversation) -> tuple[int, int]:
+    return row.epoch, row.head

@@ -89,6 +89,13 @@ def new_epoch(now_ms: int, update_id: str) -> int:
     return (now_ms << EPOCH_BITS) | value % EPOCH_PRIME
 
 
+def moment(event: AnyEvent, now_ms: int) -> int:
+    """When an event happened: what was due before goes first, what an answer that was given in
+    time and came late goes before its deadline.
+    """
+    return min(now_ms, event.at_ms) if event.at_ms else now_ms
+
+
 def of_another_life(event: AnyEvent, row: Conversation) -> bool:
     """Whether an event is for an earlier conversation than the one that stands there now: `goto`
     adds 1 to an epoch, a new conversation begins at another time.

@@ -132,6 +132,7 @@ class Turns:
     async def deliver(self, key: str, event: AnyEvent, *, slot: ReplySlot | None = None) -> Outcome:
         """Offers an event to the conversation under `key`; IGNORED if it is not for it."""
         for _ in range(MOST_CONFLICTS):
+            remembered = self.live(key)
             try:
                 live = await self._take(key)
                 if live is None:
@@ -140,12 +141,19 @@ class Turns:
                     return await self._at_rest(live, event)
                 if live.failure is not None:  # today's code, in the replay
                     return await self._settle(self._turn(live, event), parked_with=live.failure)
-                return await self._deliver(live, event, slot=slot)
+                outcome = await self._deliver(live, event, slot=slot)
+                if outcome is not IGNORED or not remembered or not await self._is_old(key):
+                    return outcome
             except Mismatch as error:
                 return await self._changed(key, error, event)
             except Conflict:
                 self.stats["conflicts"] += 1
         return await self._deposit(key, event)
+
+    async def _is_old(self, key: str) -> bool:
+        """Whether what was in memory is not what is stored: its refusal says nothing."""
+        loaded = await self._services.store.load(key)
+        return self.cache.refresh(key, None if loaded is None else loaded.conversation)
 
     async def _deliver(self, live: Live, event: AnyEvent, *, slot: ReplySlot | None) -> Outcome:
         if live.conversation.status == RUNNING:
@@ -156,7 +164,7 @@ class Turns:
         if changes.of_another_life(event, live.conversation):
             self.cache.keep(live)
             return IGNORED
-        moment = self._moment(event)
+        moment = changes.moment(event, self._services.clock.now_ms())
         if 0 < live.conversation.wake_ms < moment:
             await self._fire(live, moment - 1)
             return await self.deliver(live.conversation.key, event, slot=slot)
@@ -209,13 +217,6 @@ class Turns:
             await self._go_on(turn)
             live = turn.live
         self.cache.keep(live)
-
-    def _moment(self, event: AnyEvent) -> int:
-        """When an event happened: what was due before goes first, what an answer that was given
-        in time and came late goes before its deadline.
-        """
-        now = self._services.clock.now_ms()
-        return min(now, event.at_ms) if event.at_ms else now
 
     async def ask_again(self, key: str, update_id: str) -> None:
         """Shows the pending question again, after something else was said in between; once for
