@@ -263,7 +263,8 @@ class Commit(Struct, frozen=True, kw_only=True):
         row: The new row; None deletes conversation, journal (the conversation ended).
         birth: Encoded Birth, at the start of an epoch.
         segment: Encoded records to append under (key, row.epoch, expect head or 0); b"" for none.
-        truncate: Delete the journal of earlier epochs (goto, restart).
+        truncate: Delete the journal of earlier epochs (goto, restart). Nothing reads it again, so a
+            store may do that whenever an epoch begins.
         aside: Move the row that stands under `key` (with its journal) to this other key first;
             `expect` is then that row's, and `row` starts anew as if there were none.
         update_id: The event this commit consumes. If it was consumed before, nothing is written

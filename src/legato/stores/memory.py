@@ -141,9 +141,8 @@ class MemoryStore(Store):
         if commit.birth or key not in self._births:
             self._births[key] = commit.birth
         journal = self._journals.setdefault(key, {})
-        if commit.truncate:
-            for place in [place for place in journal if place[0] < row.epoch]:
-                del journal[place]
+        if commit.expect is not None and row.epoch != commit.expect[0]:
+            journal.clear()
         if commit.segment:
             journal[row.epoch, row.head] = commit.segment
 
