@@ -36,7 +36,7 @@ HEALTHY_S = 30.0
 """A connection that lived so long did not fail at once."""
 BACKOFF_S = 0.5
 BACKOFF_LIMIT_S = 30.0
-REACHED = 3
+REACHED = 2
 """Pauses grow no further than for so many failures where the server can be reached."""
 WAIT_S = 10.0
 """How long something that is to be said waits for a connection."""

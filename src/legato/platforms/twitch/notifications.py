@@ -27,7 +27,7 @@ KEEPALIVE_S = 30
 GRACE_S = 5.0
 WELCOME_S = 15.0
 HEALTHY_S = 60.0
-REACHED = 3
+REACHED = 2
 """Pauses grow no further than for so many failures where the server can be reached."""
 BACKOFF_S = 0.5
 BACKOFF_LIMIT_S = 30.0
