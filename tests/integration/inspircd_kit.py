@@ -17,7 +17,7 @@ from legato.platforms.twitch.sockets import Endpoint
 from legato.testing.fake_twitch.tls import _make
 from tests.integration.twitch_kit import Lines
 
-MODULES = "ssl_gnutls websocket sha1 cap ircv3_ctctags ircv3_msgid ircv3_servertime ircv3_batch conn_waitpong"
+MODULES = "ssl_gnutls websocket sha1 cap ircv3_ctctags ircv3_msgid ircv3_servertime ircv3_batch"
 CONFIG = """
 <server name="irc.test" description="of the tests" network="test" id="1AA">
 <admin name="nobody" nick="nobody" email="nobody@example.org">
@@ -29,7 +29,7 @@ CONFIG = """
 <websocket defaultmode="text">
 <wsorigin allow="*">
 <channels users="500" opers="500">
-<connect name="main" allow="*" {password} timeout="30" pingfreq="1" fakelag="no" threshold="10000"
+<connect name="main" allow="*" {password} timeout="30" pingfreq="{ping_s}" fakelag="no" threshold="10000"
     commandrate="1000000" hardsendq="10M" softsendq="1M" recvq="1M" localmax="1000" globalmax="1000"
     resolvehostnames="no" useident="no">
 <path configdir="{folder}" datadir="{folder}" logdir="{folder}" runtimedir="{folder}" moddir="{moddir}">
@@ -62,9 +62,13 @@ class InspIrcd:
         folder: Its own.
         host: The name that its certificate is for, "" for this machine's.
         password: What a client must give, "" for nothing.
+        ping_s: Seconds after which it asks whether a client lives; after as many more it is put out. Such
+            a server lets nobody in who has not answered a first PING.
     """
 
-    def __init__(self, folder: Path, *, host: str = "", password: str = "") -> None:
+    def __init__(
+        self, folder: Path, *, host: str = "", password: str = "", ping_s: int = 120
+    ) -> None:
         self.ca_file = str(folder / "ca.pem")
         self._config = folder / "irc.conf"
         self._process: asyncio.subprocess.Process | None = None
@@ -72,13 +76,15 @@ class InspIrcd:
         self.endpoint = Endpoint("127.0.0.1", self.port)
         self.url = f"wss://127.0.0.1:{socket_port}/"
         _make(folder / "ca.pem", folder / "server.pem", host)
+        modules = [*MODULES.split(), *(["conn_waitpong"] if ping_s else [])]
         self._config.write_text(
             CONFIG.format(
                 port=self.port,
                 socket_port=socket_port,
                 folder=folder,
                 moddir="/usr/lib/inspircd/modules",
-                modules="".join(f'<module name="{name}">' for name in MODULES.split()),
+                modules="".join(f'<module name="{name}">' for name in modules),
+                ping_s=ping_s or 120,
                 password=f'password="{password}"' if password else "",
             )
         )

@@ -82,9 +82,7 @@ async def test_a_server_that_knows_nothing_of_twitch_is_talked_with_all_the_same
 ) -> None:
     async with InspIrcd(tmp_path) as server, server.person("ann", "room", "other") as ann:
         trusting(monkeypatch, server)
-        async with heard(
-            server.url if socket else server.endpoint
-        ) as bot:  # it must have answered a PING to be let in
+        async with heard(server.url if socket else server.endpoint) as bot:
             assert bot.session.caps == {"message-tags", "server-time"}  # Twitch's were refused
             await bot.joins("room")
             await bot.joins("other")
@@ -109,7 +107,7 @@ async def test_a_server_that_knows_nothing_of_twitch_is_talked_with_all_the_same
 async def test_the_server_asks_whether_we_live_and_we_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with InspIrcd(tmp_path) as server:
+    async with InspIrcd(tmp_path, ping_s=1) as server:
         trusting(monkeypatch, server)
         async with heard(server.endpoint) as bot:
             pings: asyncio.Queue[str] = asyncio.Queue()
