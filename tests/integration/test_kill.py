@@ -16,12 +16,27 @@ from pathlib import Path
 import pytest
 
 from legato.testing.fake_telegram import FakeTelegram, FakeUser
-from tests.integration.run_kit import adder, environment
+from tests.integration.run_kit import environment
 
 SOAK = int(os.environ.get("LEGATO_SOAK", "1"))
 PEOPLE = 8
 PATIENCE_S = 60.0
 SCRIPT = Path(__file__).with_name("kill_bot.py")
+
+
+BOT = """
+from legato import App, Chat
+
+app = App("adder")
+
+
+@app.command("start")
+async def add(chat: Chat) -> None:
+    first = await chat.ask("First number?", int)
+    second = await chat.ask("Second number?", int)
+    await chat.say(f"Sum: {first + second}")
+"""
+"""The adder, with all the time in the world: how long a life takes depends on the machine."""
 
 
 class Trial:
@@ -132,7 +147,8 @@ async def _trial(folder: Path, seed: int, kills: int, *sabotage: str, webhook: b
             port = _free_port()
             env |= {"LEGATO_LISTEN": f"127.0.0.1:{port}"}
             env |= {"LEGATO_PUBLIC_URL": f"http://127.0.0.1:{port}"}
-        trial = Trial(telegram, adder(folder), env, seed)
+        (folder / "adder.py").write_text(BOT)
+        trial = Trial(telegram, folder / "adder.py", env, seed)
         doubling = asyncio.create_task(_repeat_polls(telegram))
         try:
             await trial.live(kills, *sabotage)
