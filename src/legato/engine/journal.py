@@ -22,6 +22,11 @@ decode_birth: Callable[[bytes], Birth] = _birth.decode
 decode_state: Callable[[bytes], State] = _state.decode
 
 
+def segment(records: Iterable[Record]) -> bytes:
+    """The records of one commit. What did not fail, and that is nearly all, has no place for an error."""
+    return encode([r if r.error else (r.path, r.kind, r.name, r.at_ms, r.value) for r in records])
+
+
 def read(segments: Iterable[bytes]) -> list[Record]:
     """All records of an epoch, in order."""
     return [record for segment in segments for record in _records.decode(segment)]

@@ -342,7 +342,7 @@ class Turn:
             else:
                 state = State(said=said, intents=intents, beside=live.beside)
             row = self.writer.row(live, status, state, now, _wake(state))
-        segment = journal.encode(self._records) if self._records else b""
+        segment = journal.segment(self._records) if self._records else b""
         await self.writer.write(live, row, outputs, segment=segment, final=final)
         live.state = state  # not before: where the write fails, `park` keeps what is stored
         self._records.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 
-class Address(Struct, frozen=True, omit_defaults=True):
+class Address(Struct, frozen=True, array_like=True):
     """Where a conversation takes place: enough to send there.
 
     Attributes:
@@ -31,7 +31,7 @@ class Address(Struct, frozen=True, omit_defaults=True):
         return f"{self.platform}:{self.bot}:{self.chat}"
 
 
-class User(Struct, frozen=True, omit_defaults=True):
+class User(Struct, frozen=True, array_like=True):
     """A person (or another bot) on a platform.
 
     Attributes:
