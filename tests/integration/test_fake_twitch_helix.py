@@ -206,11 +206,13 @@ async def test_a_moderator_deletes_bans_and_announces() -> None:
         path = "/moderation/chat"
         assert await call("DELETE", path, **who, message_id=said.id) == (204, None)
         assert (await call("DELETE", path, **who, message_id=said.id))[0] == 404
-        ban = {"data": {"user_id": ann.id, "reason": "rude"}}
+        ban: dict[str, dict[str, object]] = {"data": {"user_id": ann.id, "reason": "rude"}}
         assert (await call("POST", "/moderation/bans", **who, body=ban))[0] == 200
         assert (await call("POST", "/moderation/bans", **who, body=ban))[0] == 400
         assert (await call("DELETE", "/moderation/bans", **who, user_id=ann.id))[0] == 204
         assert (await call("DELETE", "/moderation/bans", **who, user_id=ann.id))[0] == 400
+        ban["data"] = {"user_id": ann.id, "duration": 60}
+        assert (await call("POST", "/moderation/bans", **who, body=ban))[1]["data"][0]["end_time"]
         news = {"message": "news", "color": "blue"}
         assert (await call("POST", "/chat/announcements", **who, body=news))[0] == 204
         news["color"] = "beige"

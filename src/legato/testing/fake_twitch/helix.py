@@ -6,6 +6,7 @@ https://dev.twitch.tv/docs/api/reference (read 2026-11-29).
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
@@ -165,12 +166,7 @@ class Helix:
         ids, logins = asked.query.get("user_id", []), asked.query.get("user_login", [])
         live = [c for c in self.world.channels.values() if c.live]
         wanted = [c for c in live if not (ids or logins) or c.id in ids or c.login in logins]
-        found = [
-            {"id": c.id, "user_id": c.id, "user_login": c.login, "user_name": c.name}
-            | {"type": "live", "title": "", "viewer_count": 1, "started_at": CREATED}
-            for c in wanted
-        ]
-        return 200, {"data": found, "pagination": {}}
+        return 200, {"data": [_stream(channel) for channel in wanted], "pagination": {}}
 
     def _chatters(self, asked: Asked) -> Result:
         channel, _ = self._moderated(asked, "moderator:read:chatters")
@@ -274,9 +270,12 @@ class Helix:
             raise ApiError(400, "The user specified in the user_id field may not be banned.")
         if user.id in channel.banned and "duration" not in data:
             raise ApiError(400, "The user specified in the user_id field is already banned.")
-        channel.bans(user, int(str(data.get("duration", 0))))
+        seconds = int(str(data.get("duration", 0)))
+        channel.bans(user, seconds)
+        end = datetime.now(UTC) + timedelta(seconds=seconds) if seconds else None
         found: Json = {"broadcaster_id": channel.id, "moderator_id": moderator.id}
-        found |= {"user_id": user.id, "created_at": CREATED, "end_time": None}
+        found |= {"user_id": user.id, "created_at": CREATED}
+        found["end_time"] = f"{end:%Y-%m-%dT%H:%M:%SZ}" if end is not None else None
         return 200, {"data": [found]}
 
     def _unban(self, asked: Asked) -> Result:
@@ -334,6 +333,26 @@ def _user(account: Account) -> Json:
         "offline_image_url": "",
         "view_count": 0,
         "created_at": CREATED,
+    }
+
+
+def _stream(channel: FakeChannel) -> Json:
+    return {
+        "id": channel.id,
+        "user_id": channel.id,
+        "user_login": channel.login,
+        "user_name": channel.name,
+        "game_id": "",
+        "game_name": "",
+        "type": "live",
+        "title": "",
+        "viewer_count": 1,
+        "started_at": CREATED,
+        "language": "en",
+        "thumbnail_url": "",
+        "tag_ids": [],
+        "tags": [],
+        "is_mature": False,
     }
 
 
