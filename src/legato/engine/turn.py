@@ -281,7 +281,7 @@ class Turn:
             return
         old = live.conversation
         now = self._services.clock.now_ms()
-        birth = Birth(live.birth.event, live.birth.place, args, now)
+        birth = Birth(live.birth.event, args, now)
         row = msgspec.structs.replace(
             old, dialog=dialog.name, version=dialog.version, epoch=old.epoch + 1, head=0
         )

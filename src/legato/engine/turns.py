@@ -115,7 +115,7 @@ class Turns:
         now = self._services.clock.now_ms()
         epoch = changes.new_epoch(now, event.id)
         stored = {name: to_stored(value) for name, value in (args or {}).items()}
-        birth = Birth(event, event.place, stored, now)
+        birth = Birth(event, stored, now)
         row = Conversation(key, dialog.name, dialog.version, epoch, 0, RUNNING, 0, b"", now)
         live = Live(dialog, row, birth, self._services.chat_services(event.place), State())
         writer = Writer(

@@ -66,15 +66,18 @@ class Birth(Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         event: The event that started the conversation (it outlives `goto`).
-        place: Where the conversation takes place.
         args: Keyword arguments of the dialog (from goto), as stored values.
         at_ms: Start of the epoch.
     """
 
     event: AnyEvent
-    place: Address
     args: dict[str, object] = {}
     at_ms: int = 0
+
+    @property
+    def place(self) -> Address:
+        """Where the conversation takes place."""
+        return self.event.place
 
 
 class State(Struct, frozen=True, omit_defaults=True):
