@@ -398,7 +398,9 @@ class World:
     async def passes(self, seconds: float) -> None:
         """Time goes by."""
         self.clock.advance(seconds)
-        await self.survive(lambda process: process.runtime.tick())
+        # A tick does not wait for the Turns it woke, so it says nothing of their deaths.
+        while await self.survive(lambda process: process.runtime.tick()):
+            await self.rest()
         await self._after_input()
 
     async def _after_input(self) -> None:
