@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from legato import App
 from legato.abc import HttpClient, HttpRequest, Parsed, Platform, Store, Verdict
@@ -37,26 +36,12 @@ from legato.testing.clock import FakeClock
 from legato.testing.crash import Crash
 from legato.testing.platform import ScriptedPlatform
 from legato.testing.script import NoNetwork
+from tests.property.crash_terms import Liar, told
 from tests.unit.app.kit import message, pressed
 
 MOST_DEATHS = 50
 PLACE = Address("test", "bot", "1", "1")
 KEY = "test:bot:1:1:"
-
-
-def told(call: Call) -> str:
-    """What a call does, in a few words that no other call of the script shares."""
-    out: Any = call.params["out"]
-    text = out.get("message", {}).get("text", "")
-    return text if out["type"] == "send" else f"{out['type']}: {text}"
-
-
-class Liar(Struct, frozen=True):
-    """How the store betrays its contract: which of its promises are off."""
-
-    fence: bool = False
-    dedupe: bool = False
-    settle: bool = False
 
 
 class PointStore(Store):

@@ -15,7 +15,8 @@ import pytest
 from msgspec import Struct
 
 from tests.property import crash_script
-from tests.property.crash_world import Liar, World
+from tests.property.crash_terms import Liar
+from tests.property.crash_world import World
 
 SOAK = int(os.environ.get("LEGATO_SOAK", "1"))
 CHUNKS = 4
