@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from legato.engine.commands import Fork, Op
+from legato.engine.commands import Effect, Fork, Op
 from legato.errors import Cancelled, Misuse, Timeout, TooManyAttempts, UserGone
 from legato.model.messages import Outgoing
 from legato.model.records import Wait
@@ -109,25 +109,58 @@ class Forked:
 
 
 class Pending:
-    """An operation that a branch waits for."""
+    """An operation that a branch waits for.
 
-    __slots__ = ("branch", "op", "path", "wait")
+    Args:
+        branch, op, path: Which.
+        since_ms: When it began to wait.
+        idle_s: Limit of waits for a person that have none of their own.
+    """
 
-    def __init__(self, branch: Branch, op: Op, path: str, wait: Wait) -> None:
+    __slots__ = ("_idle_s", "_since_ms", "_wait", "branch", "op", "path")
+
+    def __init__(
+        self, branch: Branch, op: Op, path: str, since_ms: int, idle_s: float | None
+    ) -> None:
         self.branch: Branch = branch
         self.op: Op = op
         self.path: str = path
-        self.wait: Wait = wait
+        self._since_ms = since_ms
+        self._idle_s = idle_s
+        self._wait: Wait | None = None
 
+    @property
+    def wait(self) -> Wait:
+        """What is stored of it; made when it is first asked for, since a replay passes most by."""
+        if self._wait is None:
+            self._wait = self._with_times()
+        return self._wait
 
-def with_times(wait: Wait, deadline: int, scope: int, remind: int) -> Wait:
-    """The same wait with its times filled in."""
-    if not deadline and not remind:
-        return wait
-    return Wait(
-        wait.path, wait.kind, wait.name, wait.events, wait.user, wait.signal, wait.buttons,
-        wait.pattern, deadline, scope, remind, wait.attempts,
-    )  # fmt: skip
+    @wait.setter
+    def wait(self, wait: Wait) -> None:
+        self._wait = wait
+
+    def _with_times(self) -> Wait:
+        op, since_ms = self.op, self._since_ms
+        wait = op.wait(self.path)
+        if isinstance(op, Effect):
+            return wait
+        seconds = op.timeout_s
+        if seconds is None and op.person:
+            seconds = self._idle_s
+        deadline = 0 if seconds is None else since_ms + max(0, round(seconds * 1000))
+        scope = -1
+        for index, opened in enumerate(self.branch.scopes):
+            if not deadline or opened.deadline_ms < deadline:
+                deadline, scope = opened.deadline_ms, index
+        remind_s = getattr(op, "remind_s", None)
+        remind = 0 if remind_s is None else since_ms + round(remind_s * 1000)
+        if not deadline and not remind:
+            return wait
+        return Wait(
+            wait.path, wait.kind, wait.name, wait.events, wait.user, wait.signal, wait.buttons,
+            wait.pattern, deadline, scope, remind, wait.attempts,
+        )  # fmt: skip
 
 
 def unfit(fork: Fork) -> Misuse | None:

@@ -9,13 +9,12 @@ tell a replay from the first run.
     driver.feed(record)          delivers one result; runs on until all wait again
     driver.done                  Returned | Raised | Went once the dialog is over
 
-asyncgen hooks and the guard (engine/guard.py) are set around each slice by `enter`/`leave`.
+asyncgen hooks and the guard (engine/guard.py) are set around each slice; a replay is one slice.
 """
 
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
@@ -31,9 +30,8 @@ from legato.engine.branches import (
     Went,
     unfit,
     where,
-    with_times,
 )
-from legato.engine.commands import Effect, Fork, Goto, Op
+from legato.engine.commands import Fork, Goto, Op
 from legato.errors import (
     Cancelled,
     ControlFlow,
@@ -44,7 +42,7 @@ from legato.errors import (
     ScopeTimeout,
 )
 from legato.model.messages import Outgoing
-from legato.model.records import Record, Wait
+from legato.model.records import Record
 from legato.model.values import decode_error
 
 MOST_THROWS = 50
@@ -93,7 +91,8 @@ class Driver:
         self.evicts: int = 0  # times that chat.* refused work while it leaves memory
         self.begun: bool = False  # root and current are there from `start` on
         self.context: Context = Context()
-        self._ready: deque[tuple[Branch, Any, BaseException | None]] = deque()
+        # A list, since it is short, and an empty deque has 700 bytes.
+        self._ready: list[tuple[Branch, Any, BaseException | None]] = []
 
     # -- driving --------------------------------------------------------------------------------
 
@@ -169,16 +168,26 @@ class Driver:
         return Mismatch(path, recorded, actual, where(found.branch.coro))
 
     def _run(self) -> None:
-        """Runs every ready branch until all wait. One guarded slice."""
+        """Runs every ready branch until all wait."""
+        if guard.ACTIVE.driver is self:
+            self._run_ready()
+        else:
+            self.slice(self._run_ready)
+
+    def slice(self, work: Callable[[], None]) -> None:
+        """Does `work`, in which the dialog runs (perhaps many times), as one guarded slice."""
         before = guard.enter(self)
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(firstiter=None, finalizer=_close_generator)
         try:
-            while self._ready and self.done is None:
-                self._advance(*self._ready.popleft())
+            work()
         finally:
             sys.set_asyncgen_hooks(*hooks)
             guard.leave(before)
+
+    def _run_ready(self) -> None:
+        while self._ready and self.done is None:
+            self._advance(*self._ready.pop(0))
         if self.done is not None:
             self._ready.clear()
 
@@ -212,25 +221,8 @@ class Driver:
         branch.blocked = path
         if isinstance(op, Fork):
             return self._fork(branch, op, path)
-        self.pending[path] = Pending(branch, op, path, self._deadlines(branch, op, path))
+        self.pending[path] = Pending(branch, op, path, self.now_ms, self.idle_s)
         return None
-
-    def _deadlines(self, branch: Branch, op: Op, path: str) -> Wait:
-        wait = op.wait(path)
-        if isinstance(op, Effect):
-            return wait
-        seconds = op.timeout_s
-        if seconds is None and op.person:
-            seconds = self.idle_s
-        deadline = 0 if seconds is None else self.now_ms + max(0, round(seconds * 1000))
-        scope = -1
-        for index, opened in enumerate(branch.scopes):
-            if not deadline or opened.deadline_ms < deadline:
-                deadline, scope = opened.deadline_ms, index
-        remind = getattr(op, "remind_s", None)
-        return with_times(
-            wait, deadline, scope, 0 if remind is None else self.now_ms + round(remind * 1000)
-        )
 
     # -- forks ----------------------------------------------------------------------------------
 
@@ -284,7 +276,7 @@ class Driver:
 
     def _cancel_branches(self, fork: Forked, but: Branch | None = None) -> None:
         """Raises Cancelled in the branches that are still there; they may say goodbye."""
-        self._ready = deque(item for item in self._ready if item[0] not in fork.branches)
+        self._ready = [item for item in self._ready if item[0] not in fork.branches]
         for child in fork.branches:
             if child is not but:
                 self._unwind(child, Cancelled("race"))

@@ -83,12 +83,8 @@ def rebuild(loaded: Loaded, dialog: Dialog, services: Services) -> Live:
     last_skip = state.said if mid_turn else ALL
     try:
         live.start(last_skip if not records else ALL)
-        for index, record in enumerate(records, 1):
-            if live.failure is not None:
-                break
-            if driver.done is not None:
-                raise Mismatch(record.path, f"{record.kind} {record.name}", _end(driver))
-            _feed(driver, record, last_skip if index == len(records) else ALL)
+        if records:
+            driver.slice(lambda: _replay(live, records, last_skip))
         if mid_turn:
             _take_over(driver, state.beside)
         else:
@@ -100,14 +96,20 @@ def rebuild(loaded: Loaded, dialog: Dialog, services: Services) -> Live:
     return live
 
 
-def _feed(driver: Driver, record: Record, skip: int) -> None:
-    try:
-        driver.feed(record, skip)
-    except Mismatch:
-        raise
-    except Exception as error:
-        text = f"something that cannot be made of its value: {error}"
-        raise Mismatch(record.path, f"{record.kind} {record.name}", text) from error
+def _replay(live: Live, records: list[Record], last_skip: int) -> None:
+    driver = live.driver
+    for left, record in enumerate(records, 1 - len(records)):
+        if driver.done is not None:
+            if live.failure is not None:
+                return
+            raise Mismatch(record.path, f"{record.kind} {record.name}", _end(driver))
+        try:
+            driver.feed(record, ALL if left else last_skip)
+        except Mismatch:
+            raise
+        except Exception as error:
+            text = f"something that cannot be made of its value: {error}"
+            raise Mismatch(record.path, f"{record.kind} {record.name}", text) from error
 
 
 def _end(driver: Driver) -> str:
