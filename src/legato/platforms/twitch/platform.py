@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from legato.abc.clock import Clock
 from legato.abc.http import HttpClient, HttpRequest
 from legato.abc.platform import Capabilities, Limits, Parsed, Platform, Sink, Verdict
@@ -17,7 +19,7 @@ from legato.platforms.twitch.auth import AUTH
 from legato.platforms.twitch.drops import Forms, code_of, dropped
 from legato.platforms.twitch.events import Notice, Reader
 from legato.platforms.twitch.eventsub import check_signature
-from legato.platforms.twitch.helix import API, Helix
+from legato.platforms.twitch.helix import API, Helix, unsure
 from legato.platforms.twitch.oauth import Tokens
 from legato.platforms.twitch.render import SAY, render
 from legato.platforms.twitch.rooms import Rooms
@@ -181,6 +183,13 @@ class Twitch(Platform):
         return self._state.rooms.window(place.chat, self.bot)
 
     async def send(self, call: Call, place: Address, http: HttpClient) -> Verdict:
+        verdict = await self._sent(call, place, http)
+        for secret in self.secrets if verdict.error else ():
+            if secret in verdict.error:
+                verdict = replace(verdict, error=verdict.error.replace(secret, "***"))
+        return verdict
+
+    async def _sent(self, call: Call, place: Address, http: HttpClient) -> Verdict:
         state = self._state
         if state.store is None:
             return Verdict("retry", error="the account is not loaded yet")
@@ -188,7 +197,7 @@ class Twitch(Platform):
             return await state.helix.send(call, place, http, state.store)
         text, reply_to = self._forms.of(call, place.chat)
         if state.over_irc:
-            verdict = await self._say(place, text, reply_to)
+            verdict = await self._say(call, place, text, reply_to)
         else:
             params: dict[str, object] = {"text": text, "reply_to": reply_to}
             shaped = Call(SAY, params, idempotent=call.idempotent)
@@ -199,7 +208,7 @@ class Twitch(Platform):
             self._forms.dropped(place.chat, text, reply_to, code)
         return verdict
 
-    async def _say(self, place: Address, text: str, reply_to: str) -> Verdict:
+    async def _say(self, call: Call, place: Address, text: str, reply_to: str) -> Verdict:
         """Says something over IRC."""
         from legato.platforms.twitch.chat import NotConnected
         from legato.platforms.twitch.session import NotShown
@@ -214,9 +223,7 @@ class Twitch(Platform):
         except NotShown as error:
             return dropped(error.code, str(error))
         except Closed as error:
-            return Verdict(
-                "unknown", error=f"the connection broke while it was said: {error}"[:500]
-            )
+            return unsure(call, f"the connection broke while it was said: {error}"[:500])
         return Verdict("sent", message_id)
 
     # -- life ---------------------------------------------------------------------------------

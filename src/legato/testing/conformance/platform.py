@@ -1,20 +1,18 @@
 """What every Platform must do, as tests: subclass `PlatformConformance` and say what is yours.
 
 class TestTelegram(PlatformConformance):
-proofs = ("x-telegram-bot-api-secret-token",)
+    proofs = ("x-telegram-bot-api-secret-token",)
 
-def platform(self) -> Telegram:
-return Telegram("4200:token", secret="secret")
-...
+    def platform(self) -> Telegram:
+        return Telegram("4200:token", secret="secret")
+
+    ...
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from random import Random
 
 import msgspec
 import pytest
@@ -22,59 +20,17 @@ import pytest
 from legato.abc import HttpClient, HttpRequest, HttpResponse, MaybeSent, NotSent, Platform, Verdict
 from legato.errors import Forged, Malformed, Misuse, Unsupported
 from legato.model.events import Address
-from legato.model.messages import (
-    Button,
-    Delete,
-    Edit,
-    Media,
-    Message,
-    Outgoing,
-    Pin,
-    React,
-    Send,
-    Typing,
-)
+from legato.model.messages import Button, Message, Pin, React, Send, Typing
 from legato.model.records import Call
+from legato.testing.conformance._outgoing import (
+    OUTGOING,
+    ROWS,
+    long_texts,
+    mutations,
+)
 from legato.testing.conformance.forgeries import FORGERIES, forge
 
 OUTCOMES = frozenset(("sent", "retry", "unknown", "gone", "refused"))
-_ROWS = ((Button("Yes", data="yes"), Button("No")), (Button("Page", url="https://example.org"),))
-
-OUTGOING: dict[str, Outgoing] = {
-    "a text": Send(Message("Hello, wörld 👋")),
-    "markdown": Send(Message("**b** *i* `c` ```\np\n``` [t](https://example.org) *", "markdown")),
-    "buttons": Send(Message("Sure?", buttons=_ROWS)),
-    "a keyboard": Send(Message("Where?", buttons=((Button("Home"),),), keyboard="reply")),
-    "a request": Send(
-        Message("Phone?", buttons=((Button("Share", request="contact"),),), keyboard="reply")
-    ),
-    "no keyboard any more": Send(Message("Done.", keyboard="remove")),
-    "a photo by id": Send(Message("A cat", media=Media("photo", id="id1"))),
-    "a photo by address": Send(Message(media=Media("photo", url="https://example.org/cat.jpg"))),
-    "a local file": Send(Message("Report", media=Media("document", path="report.pdf"))),
-    "an answer to a message": Send(Message("Indeed", reply_to="17")),
-    "an answer to one of ours": Send(Message("Indeed", reply_to="ref:0:1")),
-    "a silent text": Send(Message("psst https://example.org", silent=True, preview=False)),
-    "a mention": Send(Message("Your turn", mention="5001")),
-    "odd characters": Send(Message("a\x00b \ud800 \u202e <b>&amp; *_[](x) \U0001f1f1\U0001f1fb")),
-    "an edit": Edit("17", Message("Better", buttons=_ROWS)),
-    "an edit of one of ours": Edit("ref:0:1", Message("**Better**", "markdown")),
-    "a deletion": Delete("ref:0:1"),
-    "a reaction": React("17", "👍"),
-    "no reaction any more": React("ref:0:1", ""),
-    "a pin": Pin("17"),
-    "no pin any more": Pin("17", pinned=False),
-    "a typing sign": Typing(),
-}
-"""One of each thing that may go out. A platform renders it or raises Unsupported."""
-
-HOSTILE: tuple[str, ...] = (
-    "null", "true", "-1", "0.5", "1e999", "NaN", "Infinity", "9" * 10_000, "99999999999999999999",
-    '""', '"\\u0000"', '"\\ud800"', '"x"', "[]", "{}", "[[[]]]", "[null]", '{"":{}}',
-    "[" * 5_000 + "]" * 5_000, '{"a":' * 20_000 + "1" + "}" * 20_000, '"' + "k" * 100_000 + '"',
-    '{"' + "k" * 100_000 + '":1}', "",
-)  # fmt: skip
-"""Put in the place of each part of a payload."""
 
 
 class ScriptedHttp(HttpClient):
@@ -134,6 +90,10 @@ class PlatformConformance(ABC):
         seconds), "broken" (its own failure: not carried out), "gone" and "refused".
         """
 
+    def twins(self) -> list[tuple[bytes, ...]]:
+        """Updates that tell of the same thing, where the platform has several ways to tell it."""
+        return []
+
     def genuine(self) -> HttpRequest:
         """A webhook request that `platform()` accepts; only asked for where there are `proofs`."""
         raise AssertionError("say in `genuine` what an authentic request looks like")
@@ -170,6 +130,19 @@ class PlatformConformance(ABC):
         assert len(set(first)) == len(first)
         prefix = f"{self.platform().name}:{self.platform().bot}:"
         assert all(event_id.startswith(prefix) for event_id in first)
+
+    def test_the_same_thing_told_in_several_ways_is_the_same_event(self) -> None:
+        for bodies in self.twins():
+            told = [self.platform().parse(body).events for body in bodies]
+            alike = [[msgspec.structs.replace(e, at_ms=0) for e in events] for events in told]
+            assert told[0]
+            assert all(events == alike[0] for events in alike)
+
+    def test_what_answers_a_request_says_what_it_is(self) -> None:
+        for name, body in self.payloads().items():
+            parsed = self.platform().parse(body)
+            if parsed.reply is not None:
+                assert "/" in parsed.reply_type, name
 
     def test_a_hostile_body_is_malformed_or_an_event_and_nothing_else(self) -> None:
         platform = self.platform()
@@ -236,11 +209,58 @@ class PlatformConformance(ABC):
 
     @pytest.mark.parametrize("format", ["", "markdown"])
     def test_a_long_text_loses_no_character(self, format: str) -> None:
+        # Numbered buttons would stand behind the text.
+        rows = ROWS[:1] if self.platform().capabilities.buttons else ()
         for text in long_texts():
-            message = Message(text, format, buttons=_ROWS[:1])
+            message = Message(text, format, buttons=rows)
             calls = self.platform().render(Send(message), self.places()[0])
             shown = "".join(self.text_of(call) for call in calls)
             assert "".join(shown.split()) == "".join(text.split())
+
+    def shown(self, message: Message, place: Address) -> str:
+        """All that a message shows."""
+        calls = self.platform().render(Send(message), place)
+        return "\n".join(self.text_of(call) for call in calls)
+
+    def test_where_there_are_no_buttons_they_are_numbered(self) -> None:
+        if self.platform().capabilities.buttons:
+            return
+        for place in self.places():
+            shown = self.shown(Message("Sure?", buttons=ROWS), place)
+            for words in ("Sure?", "1", "Yes", "2", "No", "Page", "https://example.org"):
+                assert words in shown
+                shown = shown.partition(words)[2]
+
+    def test_in_a_loud_room_whom_it_is_for_is_named(self) -> None:
+        if not self.platform().capabilities.public:
+            return
+        for place in self.places():
+            assert self.shown(Message("Your turn", mention="@ann"), place).startswith("@ann")
+            every = self.platform().render(Send(Message("word " * 5_000, mention="@ann")), place)
+            assert all(self.text_of(call).startswith("@ann") for call in every)
+
+    def test_what_the_platform_cannot_is_not_pretended(self) -> None:
+        platform, place = self.platform(), self.places()[0]
+        able = platform.capabilities
+        for out, can in ((React("17", "👍"), able.react), (Pin("17"), able.pin)):
+            if not can:
+                with pytest.raises(Unsupported):
+                    platform.render(out, place)
+        if not able.typing:
+            assert platform.render(Typing(), place) == []
+
+    def test_a_limit_is_a_number_of_messages_within_a_time(self) -> None:
+        platform = self.platform()
+        for place in self.places():
+            for call in platform.render(OUTGOING["a text"], place):
+                count, seconds = platform.limit(call, place) or (1, 1.0)
+                assert count > 0
+                assert seconds > 0
+
+    def test_it_says_how_it_hears(self) -> None:
+        for public_url in ("", "https://bot.example.org"):
+            assert self.platform().way(public_url)
+        assert self.platform().listens("")
 
     def test_a_button_that_carries_too_much_is_refused_with_the_cure_or_fits(self) -> None:
         message = Message("Choose", buttons=((Button("A", data="x" * 5_000),),))
@@ -329,63 +349,4 @@ class PlatformConformance(ABC):
             assert not [s for s in platform.secrets if s in text], text.replace(secret, "***")
 
 
-def long_texts() -> list[str]:
-    """Texts that no message holds: paragraphs, one endless word, clusters, another script."""
-    family = "👨‍👩‍👧‍👦"
-    return [
-        "\n\n".join(f"Paragraph {n}. " + "It goes on, and on. " * 20 for n in range(60)),
-        "\n".join(f"line {n}" for n in range(3_000)),
-        "x" * 20_001,
-        family * 2_000,
-        "🇱🇻" * 4_000,
-        "e\u0301" * 9_000,
-        "汉字也要完整。" * 2_000,
-        "word " * 5_000,
-    ]
-
-
-def mutations(body: bytes) -> Iterator[tuple[str, bytes]]:
-    """(what was done, the body after it): cut, flipped, and with every part replaced."""
-    chance = Random(len(body))  # nosec B311
-    for at in {0, 1, len(body) // 2, len(body) - 1}:
-        yield f"the first {at} bytes only", body[:at]
-    for _ in range(40):
-        at = chance.randrange(len(body))
-        flipped = bytes((body[at] ^ (1 << chance.randrange(8)),))
-        yield f"a bit flipped at {at}", body[:at] + flipped + body[at + 1 :]
-    yield "a byte order mark", b"\xef\xbb\xbf" + body
-    yield "UTF-16", body.decode("utf-8", "replace").encode("utf-16")
-    yield "itself twice", body + body
-    yield "an endless list after it", body + b"[" * 100_000
-    try:
-        tree = json.loads(body)
-    except ValueError:
-        return
-    marker = '"~here~"'
-    for path in _paths(tree):
-        text = json.dumps(_replaced(tree, path, "~here~"))
-        for hostile in HOSTILE:
-            yield f"{path} = {hostile[:20]}", text.replace(marker, hostile).encode()
-
-
-Path = tuple[str | int, ...]
-
-
-def _paths(tree: object, at: Path = ()) -> Iterator[Path]:
-    yield at
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _paths(value, (*at, key))
-    elif isinstance(tree, list):
-        for n, value in enumerate(tree):
-            yield from _paths(value, (*at, n))
-
-
-def _replaced(tree: object, path: Path, value: object) -> object:
-    if not path:
-        return value
-    head, *rest = path
-    if isinstance(tree, dict):
-        return {k: _replaced(v, tuple(rest), value) if k == head else v for k, v in tree.items()}
-    assert isinstance(tree, list)
-    return [_replaced(v, tuple(rest), value) if n == head else v for n, v in enumerate(tree)]
+__all__ = ["OUTGOING", "PlatformConformance", "ScriptedHttp"]
