@@ -236,7 +236,11 @@ class Turn:
         path = next(p.path for p in effects if self._tasks[p.path].done())
         record = self._tasks.pop(path).result()
         self._records.append(record)
-        await self._commit(RUNNING, intents=tuple(i for i in self.live.state.intents if i != path))
+        intents = self.live.state.intents
+        # A failure is written with what the dialog makes of it: if nobody catches it, it is forgotten
+        # with the failed segment, and a retry runs the step again. But never one at_most_once.
+        if record.error is None or path in intents:
+            await self._commit(RUNNING, intents=tuple(i for i in intents if i != path))
         self.live.driver.feed(record)
         for gone in [p for p in self._tasks if p not in self.live.driver.pending]:
             self._tasks.pop(gone).cancel()

@@ -262,3 +262,30 @@ async def test_a_repeated_update_never_runs_a_step_again(bot):
     assert ran == ["start", "ab"]
     bot.expect("First?", "Second?")
     bot.expect_nothing()
+
+
+async def test_a_retry_after_a_passing_outage_runs_the_failed_step_again(bot):
+    new = App("new")
+    down = True
+
+    async def order(item: str) -> str:
+        if down:
+            raise ConnectionError("the kitchen does not answer")
+        return f"{item} is coming"
+
+    @new.command("go")
+    async def go(chat: Chat) -> None:
+        item = await chat.ask("What?")
+        await chat.say("A moment ...")
+        await chat.say(await chat.run(order, item))
+
+    await bot.replace_app(new)
+    ann = bot.user()
+    await ann.says("/go")
+    await ann.says("tea")
+    bot.expect("What?", "A moment ...", "Sorry")
+    bot.expect_failure("the kitchen does not answer")
+    down = False
+    await _retry(bot, ann)
+    bot.expect("tea is coming")
+    bot.expect_nothing()
