@@ -39,7 +39,8 @@ from legato.platforms.console.screen import (
     printable,
 )
 
-PERSON = User("you", "You")
+PERSON = User("you", "You", roles=("owner",))
+"""Whoever sits at the terminal may do what moderators may."""
 SHOWN = 100
 """Messages whose buttons can still be pressed and whose edits are recognised."""
 
