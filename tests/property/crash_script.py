@@ -92,12 +92,19 @@ async def hint(chat: Chat) -> None:
     await chat.say("A hint.")
 
 
+@app.command("note", anywhere=True)
+async def note(chat: Chat) -> None:
+    await chat.say(f"Noted: {await chat.ask('What?')}")
+
+
 async def play(world: World) -> None:
     """Everything that the person, time and the outside do."""
     await world.says("/start")
     await world.says("Ann")
     await world.says("many")
     await world.says("/hint")
+    await world.says("/note")
+    await world.says("milk")
     await world.says("3")
     await world.signals("paid", 9)  # before it is waited for
     await world.presses("green")

@@ -47,6 +47,11 @@ async def hint(chat: Chat) -> None:
     await chat.say("a hint")
 
 
+@app.command("note", anywhere=True)
+async def note(chat: Chat) -> None:
+    await chat.say(f"noted {await chat.ask('What?', timeout=20)}")
+
+
 async def double(value: int) -> int:
     return value * 2
 
@@ -224,7 +229,7 @@ INPUTS = st.lists(
         st.tuples(st.just("signals"), TEXTS),
         st.tuples(st.just("signals"), TEXTS),
         st.tuples(st.just("repeats"), st.integers(1, 3)),
-        st.tuples(st.just("does"), st.sampled_from(["/cancel", "/hint", "/run"])),
+        st.tuples(st.just("does"), st.sampled_from(["/cancel", "/hint", "/note", "/run"])),
         st.tuples(st.just("crashes"), st.just(0)),
     ),
     min_size=1,

@@ -10,12 +10,12 @@ from legato.app.triggers import Trigger
 from legato.engine.turns import IGNORED, Outcome, Peeked, Turns
 from legato.engine.writer import Conflict, ReplySlot
 from legato.errors import Unavailable
-from legato.model.events import AnyEvent, Gone, Interrupt, Signal
+from legato.model.events import Again, AnyEvent, Gone, Interrupt, Signal
 from legato.model.ids import ASIDE, OVERLAY, aside_key
 from legato.model.records import FAILED, HELD, RUNNING, WAITING, Commit, Conversation, Mail
 
 _event = msgspec.json.Decoder(AnyEvent)
-_INNER = (Signal, Gone, Interrupt)
+_INNER = (Signal, Gone, Interrupt, Again)
 MOST_ROUNDS = 10
 """Lost races against other processes before the platform has to send the update again."""
 
@@ -69,6 +69,8 @@ class Dispatcher:
         for mailbox in mailboxes:
             await self._read_mail(mailbox, key)
         await self.turns.wake(key)
+        if key.endswith(OVERLAY):
+            await self._show_question(key)
 
     async def _read_mail(self, mailbox: str, key: str) -> None:
         """Applies what waits in a mailbox, in order, as if it came now. Early signals stay, and so
@@ -114,6 +116,8 @@ class Dispatcher:
     async def _once(self, event: AnyEvent, *, slot: ReplySlot | None) -> Outcome:
         if isinstance(event, _INNER):
             await self._peek(event.key)
+            if isinstance(event, Again):
+                return await self.turns.ask_again(event)
             return await self.turns.deliver(event.key, event)
         command = self.router.command(event)
         if command is not None:
@@ -145,9 +149,11 @@ class Dispatcher:
                 return IGNORED
             if key.endswith(OVERLAY) and peeked[0].status in (FAILED, HELD):
                 return IGNORED  # it must not keep what the conversation below waits for
-        outcome = await self.turns.deliver(key, event, slot=slot)
-        if outcome.taken and key.endswith(OVERLAY):
-            await self._show_question(key, event)
+        if not key.endswith(OVERLAY):
+            return await self.turns.deliver(key, event, slot=slot)
+        outcome = await self.turns.deliver(key, event)  # no reply: the question comes after it
+        if outcome.taken:
+            await self._show_question(key)
         return outcome
 
     async def _command(self, trigger: Trigger, start: Start, *, slot: ReplySlot | None) -> Outcome:
@@ -183,20 +189,19 @@ class Dispatcher:
         top = msgspec.structs.replace(start, key=start.key + OVERLAY)
         if await self.store.get("inbox", start.event.id) is not None:
             outcome = await self.turns.repeated(top.key, start.event.id)
-            await self._show_question(top.key, start.event)
+            await self._show_question(top.key)
             return outcome
         await self._interrupt(top.key, start.event, "replaced")
         outcome = await self._begin(top, slot=None)
-        await self._show_question(top.key, start.event)
+        await self._show_question(top.key)
         return outcome
 
-    async def _show_question(self, overlay: str, event: AnyEvent) -> None:
-        """After a dialog on top is over (or parked), the one below asks its question again: once for the
-        event that ended it, however often that is repeated.
-        """
-        top = await self.turns.peek(overlay)
-        if top is None or top[0].status in (FAILED, HELD):
-            await self.turns.ask_again(overlay.removesuffix(OVERLAY), f"{event.id}~again")
+    async def _show_question(self, overlay: str) -> None:
+        """If the dialog on top is over (or parked), the one below asks its question again."""
+        for mail in await self.store.mail(key=overlay.removesuffix(OVERLAY)):
+            event = _event.decode(mail.payload)
+            if isinstance(event, Again):
+                await self.apply_mail(event)
 
     async def _begin(self, start: Start, *, slot: ReplySlot | None) -> Outcome:
         standing = await self.turns.peek(start.key)

@@ -8,8 +8,8 @@ from legato.engine import journal
 from legato.engine.dialog import Dialog
 from legato.engine.services import Services
 from legato.engine.versions import Live, restarted
-from legato.model.events import AnyEvent, Gone, Signal
-from legato.model.ids import aside_key
+from legato.model.events import Again, AnyEvent, Gone, Signal
+from legato.model.ids import OVERLAY, aside_key, place_of
 from legato.model.records import HELD, RUNNING, WAITING, Commit, Conversation, Loaded, Mail, State
 from legato.model.values import to_stored
 
@@ -22,6 +22,12 @@ EPOCH_PRIME = 1_048_573
 def mail(key: str, event: AnyEvent) -> Mail:
     """An event as it lies in the mailbox of `key`."""
     return Mail(event.id, key, journal.encode(event))
+
+
+def uncovered(top: Conversation) -> Mail:
+    """For the mailbox of the conversation below a dialog that is over: once for each."""
+    key = top.key.removesuffix(OVERLAY)
+    return mail(key, Again(id=f"again:{top.key}:{top.epoch}", place=place_of(key), key=key))
 
 
 def kept_mail(row: Conversation, event: AnyEvent) -> Mail:

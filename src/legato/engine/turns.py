@@ -23,7 +23,7 @@ from legato.engine.turn import Turn
 from legato.engine.versions import Live, rebuild
 from legato.engine.writer import Conflict, Duplicate, ReplySlot, Writer
 from legato.errors import Mismatch
-from legato.model.events import AnyEvent, Gone, Interrupt, Signal
+from legato.model.events import Again, AnyEvent, Gone, Interrupt, Signal
 from legato.model.ids import aside_key
 from legato.model.records import (
     COMMITTED,
@@ -218,21 +218,19 @@ class Turns:
             live = turn.live
         self.cache.keep(live)
 
-    async def ask_again(self, key: str, update_id: str) -> None:
-        """Shows the pending question again, after something else was said in between; once for
-        each `update_id`.
-        """
+    async def ask_again(self, event: Again) -> Outcome:
+        """Shows the pending question again, after something else was said in between."""
         try:
-            live = await self._take(key)
-            if isinstance(live, Live):
-                turn = self._turn(live)
-                turn.writer.update_id = update_id
-                if turn.ask_again():
-                    await self._settle(turn)
-                else:
-                    self.cache.keep(live)
-        except (Conflict, Mismatch):
-            return  # the next event finds out and says what is to be said
+            live = await self._take(event.key)
+        except Mismatch:
+            return IGNORED  # the next event finds out and says what is to be said
+        if not isinstance(live, Live):
+            return IGNORED
+        turn = self._turn(live, event)
+        if turn.ask_again():
+            return await self._settle(turn)
+        self.cache.keep(live)
+        return IGNORED
 
     def _turn(
         self, live: Live, event: AnyEvent | None = None, *, slot: ReplySlot | None = None

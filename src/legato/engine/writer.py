@@ -11,10 +11,12 @@ from legato.engine.branches import Said
 from legato.engine.outgoing import refs
 from legato.engine.services import Services
 from legato.engine.versions import Live
-from legato.model.events import AnyEvent
+from legato.model.events import AnyEvent, Gone, Interrupt
+from legato.model.ids import OVERLAY
 from legato.model.records import (
     COMMITTED,
     CONFLICT,
+    FAILED,
     Commit,
     Conversation,
     Mail,
@@ -186,6 +188,8 @@ class Writer:
         mail: tuple[Mail, ...] = ()
         if keep_event and self.event is not None:
             mail = (changes.kept_mail(live.conversation, self.event),)
+        if self._uncovers(live, row):
+            mail += (changes.uncovered(live.conversation),)
         done = await services.store.commit(
             Commit(
                 at_ms=now,
@@ -217,6 +221,14 @@ class Writer:
             services.relay.offer(
                 [msgspec.structs.replace(i, id=n) for i, n in zip(items, done.ids, strict=True)]
             )
+
+    def _uncovers(self, live: Live, row: Conversation | None) -> bool:
+        """Whether a dialog on top of another one is over (or parked) now, so that the one below is
+        to ask again. Not if both are cancelled, or another takes its place.
+        """
+        over = row is None or row.status == FAILED
+        ended = over and not isinstance(self.event, Interrupt | Gone)
+        return ended and live.conversation.key.endswith(OVERLAY)
 
     def _written(self, live: Live, row: Conversation | None) -> None:
         self.written += 1

@@ -214,6 +214,12 @@ class Interrupt(Event, frozen=True, omit_defaults=True, tag="interrupt"):
     reason: str = "command"
 
 
+class Again(Event, frozen=True, omit_defaults=True, tag="again"):
+    """The dialog on top of this conversation is over: it asks its question again."""
+
+    key: str = ""
+
+
 AnyEvent = (
     MessageReceived
     | MessageEdited
@@ -224,4 +230,5 @@ AnyEvent = (
     | Signal
     | Gone
     | Interrupt
+    | Again
 )
