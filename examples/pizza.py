@@ -6,8 +6,8 @@ The kitchen is an HTTP API at the address PIZZA_API; without one, orders are onl
 told the conversation's id. When the money has come in, be it hours later, its webhook tells the
 dialog, which goes on where it waits:
 
-    await app.signal(conversation, "paid", {"amount": 17}, id="order 7")   # in the same process
-    legato dialogs signal CONVERSATION paid '{"amount": 17}'               # from anywhere else
+    await app.signal(conversation, "paid", {"amount": 17}, id="order 7")      # in the same process
+    legato dialogs signal --bot examples/pizza.py CONVERSATION paid '{"amount": 17}'     # outside
 """
 
 import json
