@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from legato.errors import Misuse, StoreFull, StoreUnavailable
-from legato.model.records import COMMITTED, SENT, Call, Settled
+from legato.model.records import COMMITTED, DEAD, SENT, Call, Settled
 from legato.stores.sqlite import SQLiteStore
 from legato.testing.conformance._samples import KEY, begin, done, item, proceed
 from tests.unit.stores.hooks import Hooks, failing
@@ -98,6 +98,24 @@ async def test_commits_and_settles_share_a_transaction(path: Path) -> None:
         assert hooks.seen.count("COMMIT") == 1
         await store.settle([])
         assert hooks.seen.count("COMMIT") == 1
+
+
+async def test_a_settlement_is_not_held_up_by_commits_that_wait(path: Path) -> None:
+    hooks, gate = Hooks(), Gate()
+    hooks.before = gate
+    async with opened(path, hooks) as store:
+        first = asyncio.create_task(store.commit(begin("first", outbox=(item(), item()))))
+        await gate.wait()
+        later = [asyncio.create_task(store.commit(begin(f"{number}"))) for number in range(200)]
+        fates = [Settled(1, DEAD), Settled(2, SENT), Settled(1, SENT)]
+        settling = [asyncio.create_task(store.settle([fate])) for fate in fates]
+        await asyncio.sleep(0)
+        gate.open.set()
+        await asyncio.gather(*settling)
+        assert first.done()
+        assert sum(commit.done() for commit in later) < 64  # a crash now would send nothing twice
+        await asyncio.gather(*later)
+        assert await store.outbox(states=("queued", "dead")) == []
 
 
 async def test_closing_finishes_what_was_asked_for(path: Path) -> None:

@@ -164,6 +164,9 @@ class GroupWriter:
         transactions.wait(0)  # the loop itself never waits for another process's lock
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Job] = deque()
+        # These go before commits that wait, in their own order: what they are about is committed long
+        # since, and a crash meanwhile would send it again. In a flood of updates that would be thousands.
+        self._settling: deque[Job] = deque()
         self._one_by_one = 0  # so many jobs at the head of `_waiting` are run alone
         self._busy = False
         self._closed = False
@@ -185,7 +188,8 @@ class GroupWriter:
                 "uses it"
             )
         done: asyncio.Future[Result] = self._loop.create_future()
-        self._waiting.append((work, done))
+        first = bool(work) and not isinstance(work, Commit)
+        (self._settling if first else self._waiting).append((work, done))
         if not self._busy:
             self._busy = True
             self._loop.call_soon(self._gather)  # soon: who else runs in this round joins
@@ -230,8 +234,9 @@ class GroupWriter:
         limit = 1 if careful else BATCH
         self._one_by_one -= careful
         jobs: list[Job] = []
-        while self._waiting and len(jobs) < limit:
-            job = self._waiting.popleft()
+        settling = None if careful else self._settling
+        while len(jobs) < limit and (queue := settling or self._waiting):
+            job = queue.popleft()
             if not job[1].cancelled():  # nobody waits for it any more, and nothing is written yet
                 jobs.append(job)
         return jobs, careful
