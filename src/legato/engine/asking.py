@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 from legato.engine import outgoing
-from legato.engine.commands import Ask
+from legato.engine.commands import Ask, Layout
 from legato.engine.handles import Seconds, seconds
 from legato.engine.outgoing import Buttons, Source
 from legato.engine.parsers import parser_for
@@ -49,13 +49,13 @@ _OPTIONS = frozenset(AskOptions.__annotations__)
 
 
 def question(
-    prompt: str | Message | None, kind: Any, options: AskOptions, place: str
-) -> tuple[Message | None, Ask]:
-    """The message to say (None: nothing) and the operation to wait on.
+    prompt: str | Message | None, kind: Any, options: AskOptions, epoch: int, position: str
+) -> Ask:
+    """The operation to wait on.
 
     Args:
         prompt, kind, options: As given to `chat.ask`.
-        place: Names this question among all others; its buttons are marked with it.
+        epoch, position: Name this question among all others; its buttons are marked with them.
 
     Raises:
         Misuse: An option or the kind is none that is known.
@@ -64,21 +64,23 @@ def question(
         extra = sorted(set(options) - _OPTIONS)
         raise Misuse(f"chat.ask() has no option {', '.join(map(repr, extra))}")
     parser = parser_for(kind, min=options.get("min"), max=options.get("max"))
-    offered = outgoing.offer(parser.choices, options.get("buttons"), place)
-    message = outgoing.prompt(
-        prompt, offered.rows, options.get("format") or "", options.get("photo")
-    )
+
+    def lay_out() -> Layout:
+        offered = outgoing.offer(parser.choices, options.get("buttons"), f"{epoch}|{position}")
+        message = outgoing.prompt(
+            prompt, offered.rows, options.get("format") or "", options.get("photo")
+        )
+        return Layout(message, offered.payloads, offered.meanings)
+
     user = options.get("user")
-    return message, Ask(
+    return Ask(
         options.get("key") or parser.name,
         parser,
-        message,
+        lay_out,
         retry=options.get("retry"),
         attempts=options.get("attempts"),
         timeout_s=seconds(options.get("timeout")),
         remind_s=seconds(options.get("remind_after")),
         remind=options.get("remind"),
         user=user.id if isinstance(user, User) else user or "",
-        buttons=offered.payloads,
-        meanings=offered.meanings,
     )

@@ -133,9 +133,11 @@ class Chat(Surroundings):
             TooManyAttempts: `attempts` answers did not parse.
         """
         driver = self._driving()
-        message, operation = question(prompt, kind, options, f"{self._epoch}|{driver.position}")
-        if message is not None:
-            self._emit(Send(self._addressed(message)))
+        operation = question(prompt, kind, options, self._epoch, driver.position)
+        if driver.replaying:
+            driver.pass_over(int(prompt is not None))
+        elif (message := operation.layout.message) is not None:
+            driver.say(Send(self._addressed(message)))
         return await perform(operation)
 
     async def choose(

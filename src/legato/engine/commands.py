@@ -79,15 +79,28 @@ class Op:
         return from_stored(value)
 
 
+class Layout(Struct, frozen=True):
+    """A question as it is shown.
+
+    Attributes:
+        message: What is said, None for nothing.
+        payloads: What a press of each button carries, unique to this question.
+        meanings: What the parser reads for each of them.
+    """
+
+    message: Message | None
+    payloads: tuple[str, ...] = ()
+    meanings: tuple[str, ...] = ()
+
+
 class Ask(Op):
     """A question: waits for a message (or button) that its parser can read."""
 
     __slots__ = (
+        "_lay_out",
+        "_layout",
         "attempts",
-        "buttons",
-        "meanings",
         "parser",
-        "prompt",
         "remind",
         "remind_s",
         "retry",
@@ -101,7 +114,7 @@ class Ask(Op):
         self,
         name: str,
         parser: Parser,
-        prompt: Message | None,
+        lay_out: Callable[[], Layout],
         *,
         retry: str | None = None,
         attempts: int | None = None,
@@ -109,28 +122,37 @@ class Ask(Op):
         remind_s: float | None = None,
         remind: str | None = None,
         user: str = "",
-        buttons: tuple[str, ...] = (),
-        meanings: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(name, timeout_s)
+        self.name: str = name
+        self.timeout_s: float | None = timeout_s
         self.parser: Parser = parser
-        self.prompt: Message | None = prompt
+        self._lay_out = lay_out
+        self._layout: Layout | None = None
         self.retry: str | None = retry
         self.attempts: int | None = attempts
         self.remind_s: float | None = remind_s
         self.remind: str | None = remind
         self.user: str = user
-        self.buttons: tuple[str, ...] = buttons  # what a press carries, unique to this question
-        self.meanings: tuple[str, ...] = meanings  # what the parser reads for each of them
+
+    @property
+    def layout(self) -> Layout:
+        """What is shown; laid out when it is needed, since a replay passes most questions by.
+
+        Raises:
+            Misuse: It cannot be shown like this.
+        """
+        if self._layout is None:
+            self._layout = self._lay_out()
+        return self._layout
 
     def wait(self, path: str) -> Wait:
         return Wait(
             path=path,
             kind=self.kind,
             name=self.name,
-            events=("message", "button") if self.buttons else ("message",),
+            events=("message", "button") if self.layout.payloads else ("message",),
             user=self.user,
-            buttons=self.buttons,
+            buttons=self.layout.payloads,
         )
 
     def accept(self, event: AnyEvent) -> Answer:
@@ -139,10 +161,11 @@ class Ask(Op):
         if self.user and event.place.user != self.user:
             return NO
         if isinstance(event, ButtonPressed):
-            if event.data not in self.buttons:
+            shown = self.layout
+            if event.data not in shown.payloads:
                 return NO  # a stale button of an earlier question
             event = msgspec.structs.replace(
-                event, data=self.meanings[self.buttons.index(event.data)]
+                event, data=shown.meanings[shown.payloads.index(event.data)]
             )
         try:
             value = self.parser.read(event)

@@ -119,11 +119,10 @@ def offer(choices: Sequence[tuple[str, str]], buttons: Buttons | None, place: st
 
 
 def _token(place: str) -> str:
-    """A short, stable name of a question (FNV-1a, so that no hash import is needed)."""
-    value = 0xCBF29CE484222325
-    for byte in place.encode():
-        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return f"~{value:x}"
+    """A short, stable name of a question: the remainder of its text, taken as one number, by a prime
+    (2**61 - 1), so that no hash import is needed.
+    """
+    return f"~{int.from_bytes(place.encode(), 'big') % 0x1FFF_FFFF_FFFF_FFFF:x}"
 
 
 def prompt(

@@ -332,6 +332,11 @@ class Driver:
         """Where the running branch stands: the path its next operation will have."""
         return f"{self.current.prefix}{self.current.counter}"
 
+    def pass_over(self, count: int) -> None:
+        """As `say` so many times, of things that were committed before and need not be made."""
+        self.current.said += count
+        self.said += count
+
     def say(self, out: Outgoing, handle: Callable[[], Any] | None = None) -> str:
         """Puts something into the outbox, unless it is there from before; returns its ref.
 

@@ -149,16 +149,16 @@ class Turn:
         op = pending.op
         pending.wait = msgspec.structs.replace(pending.wait, remind_ms=0)
         if isinstance(op, Ask):
-            message = Message(text=op.remind) if op.remind else op.prompt
+            message = Message(text=op.remind) if op.remind else op.layout.message
             if message is not None:
                 self._retries.append(Said("", Send(message), None))
 
     def ask_again(self) -> bool:
         """Shows the pending questions again. False: there is none."""
         prompts = [
-            Said("", Send(pending.op.prompt), None)
+            Said("", Send(pending.op.layout.message), None)
             for pending in self.live.driver.pending.values()
-            if isinstance(pending.op, Ask) and pending.op.prompt is not None
+            if isinstance(pending.op, Ask) and pending.op.layout.message is not None
         ]
         self._retries.extend(prompts)
         return bool(prompts)

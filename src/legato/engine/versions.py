@@ -82,6 +82,7 @@ def rebuild(loaded: Loaded, dialog: Dialog, services: Services) -> Live:
     mid_turn = row.status == RUNNING and not state.waits
     last_skip = state.said if mid_turn else ALL
     try:
+        driver.replaying = bool(records)
         live.start(last_skip if not records else ALL)
         if records:
             driver.slice(lambda: _replay(live, records, last_skip))
@@ -103,6 +104,7 @@ def _replay(live: Live, records: list[Record], last_skip: int) -> None:
             if live.failure is not None:
                 return
             raise Mismatch(record.path, f"{record.kind} {record.name}", _end(driver))
+        driver.replaying = left < 0
         try:
             driver.feed(record, ALL if left else last_skip)
         except Mismatch:
