@@ -171,7 +171,7 @@ async def _repeat_polls(telegram: FakeTelegram) -> None:
 async def test_no_kill_loses_or_doubles_anything(tmp_path, seed, webhook):
     trial = await _trial(tmp_path, seed, 26, webhook=webhook)
     assert len(trial.kills) >= 26
-    assert sum(map(len, trial.sums.values())) > PEOPLE
+    assert all(trial.sums.values())
 
 
 @pytest.mark.timeout(120)
