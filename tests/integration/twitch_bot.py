@@ -101,6 +101,7 @@ async def running(
             yield Running(process, platform, failures)
         finally:
             if server is not None:
+                server._server.force_exit = crash
                 server.refuse()
             if crash:
                 await process.stop_listening()

@@ -31,7 +31,12 @@ class Handle:
 
     async def edit(self, text: str, *, buttons: Buttons | None = None, format: str = "") -> None:
         """Replaces text and buttons (no `buttons`: they go away)."""
-        message = Message(text=text, format=format, buttons=outgoing.rows(buttons))
+        message = Message(
+            text=text,
+            format=format,
+            buttons=outgoing.rows(buttons),
+            mention=self._chat._mention,  # where an edit is shown as a message of its own
+        )
         self._chat._emit(Edit(self.ref, message), need="edit")
 
     async def delete(self) -> None:

@@ -2,10 +2,10 @@
 
 Some platforms punish whoever exceeds such a limit (Twitch ignores a bot for half an hour), so it must
 hold over a crash, too: who was here before may have used the window. Writing down every message would
-cost a commit each. Instead, only a chat whose window is more than half used is marked in the store, at
-most twice per window, before it is sent to, and so is the fact that anything is sent at all. For one
-window after a start every chat has half of it and a marked one nothing, unless nothing was sent.
-All times but the marks are seconds of the monotonic clock.
+cost a commit each. So a chat of which a quarter of the window is used is written down with every
+message, before that is sent; of the others, only the fact that something was sent at all. After a
+start shortly after such a fact a chat counts what is written down, and one quarter as used.
+All times but those in the store are seconds of the monotonic clock.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
+from collections.abc import Iterable
+
+import msgspec
 
 from legato.abc import Clock, Store
 from legato.errors import StoreError
@@ -24,9 +27,12 @@ log: logging.Logger = logging.getLogger("legato.relay")
 Window = tuple[int, float]
 """(messages, seconds)."""
 SPACE = "pace"
-"""Where the store keeps marks: by lane (or ANY), the wall time in milliseconds."""
+"""Where the store keeps it: by lane the times of messages, in milliseconds; and ANY."""
 ANY = "any"
-"""The mark that tells that something was sent to some chat."""
+"""Until when something may have been sent to some chat."""
+QUARTER = 4
+ARRIVES_S = 2.0
+"""So long after it was written down a message of an earlier process has arrived."""
 SWEEP_SIZE = 1024
 
 
@@ -35,56 +41,38 @@ class Sent:
 
     Attributes:
         times: When, the latest last; only as far back as the window reaches.
-        start: Up to when somebody else may have used half of the window.
-        crowded: Up to when the other half.
-        marked: When the store was last told that this chat is busy.
     """
 
-    __slots__ = ("crowded", "marked", "start", "times")
+    __slots__ = ("times",)
 
-    def __init__(self, start: float) -> None:
-        self.times: deque[float] = deque()
-        self.start: float = start
-        self.crowded: float = -math.inf
-        self.marked: float = -math.inf
+    def __init__(self, times: Iterable[float] = ()) -> None:
+        self.times: deque[float] = deque(times)
 
     def ready_at(self, window: Window, now: float) -> float:
         """When the next message may be sent; a time that has passed means: now."""
         count, span_s = window
         while self.times and self.times[0] <= now - span_s:
             self.times.popleft()
-        half = count // 2
-        # As if the others had sent (count - half) messages at `crowded`, and half at `start`.
         late = len(self.times) - count
-        if late >= 0:
-            return self.times[late] + span_s
-        if late + half >= 0:
-            return self.start + span_s
-        return self.crowded + span_s
-
-    def crowds(self, window: Window, now: float) -> bool:
-        """Whether one message more makes it more than half of the window."""
-        count, span_s = window
-        before = count // 2 if self.start > now - span_s else 0
-        return len(self.times) + before + 1 > count // 2
+        return self.times[late] + span_s if late >= 0 else 0.0
 
 
 class Pacing:
     """The windows of all chats, by lane. Memory is bounded by the chats that are not idle.
 
     Args:
-        store: Keeps the marks.
+        store: Where it is written down.
         clock: Time.
     """
 
-    __slots__ = ("_before", "_chats", "_clock", "_marked", "_start", "_store", "_sweep_size")
+    __slots__ = ("_any_until", "_before", "_chats", "_clock", "_start", "_store", "_sweep_size")
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._start = clock.monotonic()
         self._before: float | None = None  # until when somebody else may have sent something
-        self._marked = -math.inf
+        self._any_until = -math.inf
         self._chats: dict[str, Sent] = {}
         self._sweep_size = SWEEP_SIZE
 
@@ -101,22 +89,21 @@ class Pacing:
         sent = self._chats.get(lane)
         if sent is None:
             sent = await self._begin(lane, window)
+        count, span_s = window
         now = self._clock.monotonic()
         ready_at = sent.ready_at(window, now)
         if ready_at > now + TICK_S:
             return ready_at
-        crowds = sent.crowds(window, now)
         sent.times.append(now)
-        old = now - window[1] / 2
-        marks = []
-        if self._marked <= old:
-            self._marked = now
-            marks.append(ANY)
-        if crowds and sent.marked <= old:
-            sent.marked = now
-            marks.append(lane)
-        if marks:
-            await self._mark(marks)
+        puts: list[tuple[str, str, bytes | None]] = []
+        if now >= self._any_until:
+            self._any_until = now + span_s / 2
+            puts.append((SPACE, ANY, msgspec.json.encode(self._wall_ms(self._any_until))))
+        if len(sent.times) > count // QUARTER:
+            times = [self._wall_ms(at) for at in sent.times]
+            puts.append((SPACE, lane, msgspec.json.encode(times)))
+        if puts:
+            await self._write(tuple(puts))
         return 0.0
 
     def landed(self, lane: str) -> None:
@@ -127,44 +114,58 @@ class Pacing:
         if sent is not None and sent.times:
             sent.times[-1] = self._clock.monotonic()
 
+    # -- over a restart -----------------------------------------------------------------------
+
     async def _begin(self, lane: str, window: Window) -> Sent:
-        span_s = window[1]
-        sent = Sent(-math.inf)
-        if self._clock.monotonic() < self._start + span_s:
+        count, span_s = window
+        sent = Sent()
+        start = self._start
+        if self._clock.monotonic() < start + span_s:
             if self._before is None:
-                self._before = await self._until(ANY, span_s)
-            sent.start = self._before
-            if sent.start > self._start - span_s:
-                sent.crowded = await self._until(lane, span_s)
+                kept = await self._kept(ANY)
+                until = self._monotonic(msgspec.json.decode(kept)) if kept else -math.inf
+                self._before = min(until, self._start)
+            if self._before > start - span_s:
+                sent = await self._inherited(lane, count, span_s, self._before)
         if len(self._chats) >= self._sweep_size:
             self._sweep(span_s)
         return self._chats.setdefault(lane, sent)
 
-    async def _until(self, mark: str, span_s: float) -> float:
-        """Until when a mark that an earlier process left may have held; long ago if there is none."""
-        try:
-            kept = await self._store.get(SPACE, mark)
-        except StoreError as error:
-            log.warning("whether %s was busy is not known: %s", mark, error)
-            return self._start
-        if not kept:
-            return -math.inf
-        ago_s = (self._clock.now_ms() - int(kept)) / 1000
-        # Until the next mark was due: half a window.
-        return min(self._clock.monotonic() - ago_s + span_s / 2, self._start)
+    async def _inherited(self, lane: str, count: int, span_s: float, before: float) -> Sent:
+        """What others sent to a chat until `before`."""
+        kept = await self._kept(lane)
+        walls = msgspec.json.decode(kept, type=list[int]) if kept else []
+        times = [min(self._monotonic(ms) + ARRIVES_S, self._start) for ms in walls]
+        quarter = count // QUARTER
+        # As long as more than a quarter was used, every message was written down.
+        known = self._monotonic(walls[-quarter - 1]) + span_s if len(walls) > quarter else -math.inf
+        if known < before:
+            times += [before] * quarter
+        return Sent(sorted(times))
 
-    async def _mark(self, marks: list[str]) -> None:
-        now_ms = self._clock.now_ms()
-        puts = tuple((SPACE, mark, str(now_ms).encode()) for mark in marks)
+    async def _kept(self, name: str) -> bytes | None:
         try:
-            await self._store.commit(Commit(at_ms=now_ms, puts=puts))
+            return await self._store.get(SPACE, name)
+        except StoreError as error:  # then it is not known: a quarter counts as used
+            log.warning("what was sent before is not known: %s", error)
+            return msgspec.json.encode(self._clock.now_ms()) if name == ANY else None
+
+    async def _write(self, puts: tuple[tuple[str, str, bytes | None], ...]) -> None:
+        try:
+            await self._store.commit(Commit(at_ms=self._clock.now_ms(), puts=puts))
         except StoreError as error:  # only a crash within the next seconds would want it
-            log.warning("the store did not take that %s is busy: %s", marks[-1], error)
+            log.warning("the store did not take what was sent: %s", error)
+
+    def _wall_ms(self, at: float) -> int:
+        return self._clock.now_ms() + round((at - self._clock.monotonic()) * 1000)
+
+    def _monotonic(self, wall_ms: int) -> float:
+        """A wall time of an earlier process."""
+        return self._clock.monotonic() + (wall_ms - self._clock.now_ms()) / 1000
 
     def _sweep(self, span_s: float) -> None:
         """Forgets chats that nothing was sent to for so long that they can begin anew."""
-        now = self._clock.monotonic()
-        old = now - 2 * max(span_s, 1.0)
+        old = self._clock.monotonic() - span_s
         if self._start < old:
             self._chats = {
                 lane: sent
