@@ -6,11 +6,14 @@ More examples: LEGATO_SOAK=20 plays twenty times as many.
 
 import asyncio
 import json
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from msgspec.structs import replace
 
@@ -21,6 +24,16 @@ from tests.property.replays import prefixes, read
 
 SOAK = int(os.environ.get("LEGATO_SOAK", "1"))
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet() -> Iterator[None]:
+    """Many of the invented dialogs fail; their tracebacks would bury a report."""
+    log = logging.getLogger("legato.turn")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    yield
+    log.setLevel(level)
 
 
 def some(examples: int) -> settings:
@@ -84,6 +97,10 @@ def test_other_processes_replay_the_same(tmp_path: Path) -> None:
     found: list[Loaded] = []
 
     @given(PROGRAMS, INPUTS)
+    @example(  # fails between two steps, while another branch waits
+        program=[["gather", [["ask", "int", {}]], [["signal", "a"], ["step", 1], ["fail"]]]],
+        inputs=[("signals", "a")],
+    )
     @some(60)
     def collect(program: Program, inputs: list[Input]) -> None:
         found.extend(conversations(play("cold", program, inputs)))

@@ -13,7 +13,7 @@ from legato.engine.dialog import Dialog
 from legato.engine.outgoing import Services
 from legato.engine.replay import ALL, Driver, Pending, Raised
 from legato.errors import Mismatch
-from legato.model.records import RUNNING, Birth, Conversation, Loaded, Record, State, Wait
+from legato.model.records import WAITING, Birth, Conversation, Loaded, Record, State, Wait
 from legato.model.values import from_stored
 
 
@@ -78,8 +78,9 @@ def rebuild(loaded: Loaded, dialog: Dialog, services: Services) -> Live:
     live = Live(dialog, row, journal.decode_birth(loaded.birth), services, state)
     records = journal.read(loaded.segments)
     driver = live.driver
-    # While "running", only the first `said` things after the last record are committed.
-    mid_turn = row.status == RUNNING and not state.waits
+    # In the middle of a Turn (it runs, or failed there) only the first `said` things after the last
+    # record are committed.
+    mid_turn = row.status != WAITING and not state.waits
     last_skip = state.said if mid_turn else ALL
     try:
         driver.replaying = bool(records)
