@@ -1,17 +1,28 @@
-"""From the arguments of `chat.ask` to a question and the operation that waits for its answer."""
+"""Questions: from the arguments of `chat.ask` to what is shown, and what is an answer."""
 
 from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from msgspec import Struct, structs
+
 from legato.engine import outgoing
-from legato.engine.commands import Ask, Layout
+from legato.engine.commands import ACCEPTED, NO, REJECTED, Answer, Op
 from legato.engine.handles import Seconds, seconds
 from legato.engine.outgoing import Buttons, Source
-from legato.engine.parsers import parser_for
+from legato.engine.parsers import Parser, parser_for
 from legato.errors import Misuse
-from legato.model.events import Photo, User
+from legato.model.events import (
+    AnyEvent,
+    ButtonPressed,
+    MessageEdited,
+    MessageReceived,
+    Photo,
+    User,
+)
 from legato.model.messages import Message
+from legato.model.records import Wait
+from legato.model.values import to_stored
 
 
 class AskOptions(TypedDict, total=False):
@@ -48,39 +59,111 @@ class AskOptions(TypedDict, total=False):
 _OPTIONS = frozenset(AskOptions.__annotations__)
 
 
-def question(
-    prompt: str | Message | None, kind: Any, options: AskOptions, epoch: int, position: str
-) -> Ask:
-    """The operation to wait on.
+class Layout(Struct, frozen=True):
+    """A question as it is shown.
+
+    Attributes:
+        message: What is said, None for nothing.
+        payloads: What a press of each button carries, unique to this question.
+        meanings: What the parser reads for each of them.
+    """
+
+    message: Message | None
+    payloads: tuple[str, ...]
+    meanings: tuple[str, ...]
+
+
+class Ask(Op):
+    """A question: waits for a message (or button) that its parser can read.
 
     Args:
         prompt, kind, options: As given to `chat.ask`.
         epoch, position: Name this question among all others; its buttons are marked with them.
 
+    Attributes:
+        parser: Reads the answers.
+        options: As given.
+
     Raises:
         Misuse: An option or the kind is none that is known.
     """
-    if not _OPTIONS.issuperset(options):
-        extra = sorted(set(options) - _OPTIONS)
-        raise Misuse(f"chat.ask() has no option {', '.join(map(repr, extra))}")
-    parser = parser_for(kind, min=options.get("min"), max=options.get("max"))
 
-    def lay_out() -> Layout:
-        offered = outgoing.offer(parser.choices, options.get("buttons"), f"{epoch}|{position}")
-        message = outgoing.prompt(
-            prompt, offered.rows, options.get("format") or "", options.get("photo")
+    __slots__ = ("_epoch", "_layout", "_position", "_prompt", "_user", "options", "parser")
+
+    kind = "ask"
+    person = True
+
+    def __init__(
+        self,
+        prompt: str | Message | None,
+        kind: Any,
+        options: AskOptions,
+        epoch: int,
+        position: str,
+    ) -> None:
+        if not _OPTIONS.issuperset(options):
+            extra = sorted(set(options) - _OPTIONS)
+            raise Misuse(f"chat.ask() has no option {', '.join(map(repr, extra))}")
+        self.parser: Parser = parser_for(kind, min=options.get("min"), max=options.get("max"))
+        self.options: AskOptions = options
+        self.name: str = options.get("key") or self.parser.name
+        self.timeout_s: float | None = seconds(options.get("timeout"))
+        user = options.get("user")
+        self._user = user.id if isinstance(user, User) else user or ""
+        self._prompt = prompt
+        self._epoch = epoch
+        self._position = position
+        self._layout: Layout | None = None
+
+    @property
+    def remind_s(self) -> float | None:
+        """When it is asked again, in seconds."""
+        return seconds(self.options.get("remind_after"))
+
+    @property
+    def layout(self) -> Layout:
+        """What is shown; laid out when it is needed, since a replay passes most questions by.
+
+        Raises:
+            Misuse: It cannot be shown like this.
+        """
+        if self._layout is None:
+            options = self.options
+            offered = outgoing.offer(
+                self.parser.choices, options.get("buttons"), f"{self._epoch}|{self._position}"
+            )
+            message = outgoing.prompt(
+                self._prompt, offered.rows, options.get("format") or "", options.get("photo")
+            )
+            self._layout = Layout(message, offered.payloads, offered.meanings)
+        return self._layout
+
+    def wait(self, path: str) -> Wait:
+        payloads = self.layout.payloads
+        return Wait(
+            path=path,
+            kind=self.kind,
+            name=self.name,
+            events=("message", "button") if payloads else ("message",),
+            user=self._user,
+            buttons=payloads,
         )
-        return Layout(message, offered.payloads, offered.meanings)
 
-    user = options.get("user")
-    return Ask(
-        options.get("key") or parser.name,
-        parser,
-        lay_out,
-        retry=options.get("retry"),
-        attempts=options.get("attempts"),
-        timeout_s=seconds(options.get("timeout")),
-        remind_s=seconds(options.get("remind_after")),
-        remind=options.get("remind"),
-        user=user.id if isinstance(user, User) else user or "",
-    )
+    def accept(self, event: AnyEvent) -> Answer:
+        if isinstance(event, MessageEdited) or not isinstance(event, _ANSWERS):
+            return NO
+        if self._user and event.place.user != self._user:
+            return NO
+        if isinstance(event, ButtonPressed):
+            shown = self.layout
+            if event.data not in shown.payloads:
+                return NO  # a stale button of an earlier question
+            event = structs.replace(event, data=shown.meanings[shown.payloads.index(event.data)])
+        try:
+            value = self.parser.read(event)
+        except ValueError as error:
+            return Answer(REJECTED, reason=str(error))
+        return Answer(ACCEPTED, to_stored(value, where=f"the answer to ask(..., {self.name})"))
+
+
+_ANSWERS = (MessageReceived, ButtonPressed)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn, Self, TypeVar, Unpack, overload
 
 from legato.engine import outgoing
-from legato.engine.asking import AskOptions, question
+from legato.engine.asking import Ask, AskOptions
 from legato.engine.commands import (
     Fork,
     Goto,
@@ -133,7 +133,7 @@ class Chat(Surroundings):
             TooManyAttempts: `attempts` answers did not parse.
         """
         driver = self._driving()
-        operation = question(prompt, kind, options, self._epoch, driver.position)
+        operation = Ask(prompt, kind, options, self._epoch, driver.position)
         if driver.replaying:
             driver.pass_over(int(prompt is not None))
         elif (message := operation.layout.message) is not None:

@@ -14,19 +14,15 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from legato.engine.parsers import Parser
 from legato.errors import Misuse
 from legato.model.events import (
     AnyEvent,
     ButtonPressed,
     Event,
-    MessageEdited,
-    MessageReceived,
     Signal,
 )
-from legato.model.messages import Message
 from legato.model.records import Wait
-from legato.model.values import from_stored, to_stored
+from legato.model.values import from_stored
 
 NOT_MINE = "not mine"
 ACCEPTED = "accepted"
@@ -44,7 +40,6 @@ class Answer(Struct, frozen=True):
 
 
 NO = Answer(NOT_MINE)
-_ANSWERS = (MessageReceived, ButtonPressed)
 
 
 class Op:
@@ -77,101 +72,6 @@ class Op:
     def decode(self, value: object) -> object:
         """What `await` returns for a recorded value; a fresh object each time."""
         return from_stored(value)
-
-
-class Layout(Struct, frozen=True):
-    """A question as it is shown.
-
-    Attributes:
-        message: What is said, None for nothing.
-        payloads: What a press of each button carries, unique to this question.
-        meanings: What the parser reads for each of them.
-    """
-
-    message: Message | None
-    payloads: tuple[str, ...] = ()
-    meanings: tuple[str, ...] = ()
-
-
-class Ask(Op):
-    """A question: waits for a message (or button) that its parser can read."""
-
-    __slots__ = (
-        "_lay_out",
-        "_layout",
-        "attempts",
-        "parser",
-        "remind",
-        "remind_s",
-        "retry",
-        "user",
-    )
-
-    kind = "ask"
-    person = True
-
-    def __init__(
-        self,
-        name: str,
-        parser: Parser,
-        lay_out: Callable[[], Layout],
-        *,
-        retry: str | None = None,
-        attempts: int | None = None,
-        timeout_s: float | None = None,
-        remind_s: float | None = None,
-        remind: str | None = None,
-        user: str = "",
-    ) -> None:
-        self.name: str = name
-        self.timeout_s: float | None = timeout_s
-        self.parser: Parser = parser
-        self._lay_out = lay_out
-        self._layout: Layout | None = None
-        self.retry: str | None = retry
-        self.attempts: int | None = attempts
-        self.remind_s: float | None = remind_s
-        self.remind: str | None = remind
-        self.user: str = user
-
-    @property
-    def layout(self) -> Layout:
-        """What is shown; laid out when it is needed, since a replay passes most questions by.
-
-        Raises:
-            Misuse: It cannot be shown like this.
-        """
-        if self._layout is None:
-            self._layout = self._lay_out()
-        return self._layout
-
-    def wait(self, path: str) -> Wait:
-        return Wait(
-            path=path,
-            kind=self.kind,
-            name=self.name,
-            events=("message", "button") if self.layout.payloads else ("message",),
-            user=self.user,
-            buttons=self.layout.payloads,
-        )
-
-    def accept(self, event: AnyEvent) -> Answer:
-        if isinstance(event, MessageEdited) or not isinstance(event, _ANSWERS):
-            return NO
-        if self.user and event.place.user != self.user:
-            return NO
-        if isinstance(event, ButtonPressed):
-            shown = self.layout
-            if event.data not in shown.payloads:
-                return NO  # a stale button of an earlier question
-            event = msgspec.structs.replace(
-                event, data=shown.meanings[shown.payloads.index(event.data)]
-            )
-        try:
-            value = self.parser.read(event)
-        except ValueError as error:
-            return Answer(REJECTED, reason=str(error))
-        return Answer(ACCEPTED, to_stored(value, where=f"the answer to ask(..., {self.name})"))
 
 
 class Receive(Op):

@@ -15,7 +15,8 @@ import traceback
 import msgspec
 
 from legato.engine import journal
-from legato.engine.commands import ACCEPTED, NOT_MINE, Ask, Effect, PlatformCall, Sleep, Step
+from legato.engine.asking import Ask
+from legato.engine.commands import ACCEPTED, NOT_MINE, Effect, PlatformCall, Sleep, Step
 from legato.engine.replay import (
     INTERRUPT,
     SCOPE_ERROR,
@@ -114,10 +115,11 @@ class Turn:
             return
         attempts = pending.wait.attempts + 1
         pending.wait = msgspec.structs.replace(pending.wait, attempts=attempts)
-        if op.attempts is not None and attempts >= op.attempts:
+        most = op.options.get("attempts")
+        if most is not None and attempts >= most:
             self._feed(self._record(pending, error=TooManyAttempts(attempts)))
             return
-        text = op.retry or reason or "That is not a valid answer."
+        text = op.options.get("retry") or reason or "That is not a valid answer."
         public = self.live.chat._services.capabilities.public
         mention = event.user.mention if public and event.user is not None else ""
         self._retries.append(Said("", Send(Message(text=text, mention=mention)), None))
@@ -149,7 +151,8 @@ class Turn:
         op = pending.op
         pending.wait = msgspec.structs.replace(pending.wait, remind_ms=0)
         if isinstance(op, Ask):
-            message = Message(text=op.remind) if op.remind else op.layout.message
+            text = op.options.get("remind")
+            message = Message(text=text) if text else op.layout.message
             if message is not None:
                 self._retries.append(Said("", Send(message), None))
 
