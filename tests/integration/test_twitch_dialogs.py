@@ -15,7 +15,7 @@ from legato.testing.crash import CrashingStore
 from legato.testing.fake_telegram import FakeTelegram
 from legato.testing.fake_twitch import FakeTwitch
 from legato.testing.fake_twitch.people import FakeChannel
-from tests.integration.twitch_bot import TRANSPORTS, connected, running, until
+from tests.integration.twitch_bot import TRANSPORTS, connected, free_port, running, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EVERY = pytest.mark.parametrize("transport", TRANSPORTS)
@@ -192,21 +192,21 @@ class Dying(CrashingStore):
 async def test_dialogs_are_the_same_with_a_crash_after_every_commit(
     transport: str, greeter: App, tmp_path: Path
 ) -> None:
-    path = str(tmp_path / "bot.db")
+    path, port = str(tmp_path / "bot.db"), free_port()
     async with FakeTwitch(second=0.01) as twitch:
         room = twitch.channel("Ronni")
         viktor = twitch.viewer("Viktor")
         before = ""
         for text, answer in STORY:
             store = Dying(SQLiteStore(path))
-            async with running(greeter, twitch, transport, store=store, crash=True):
+            async with running(greeter, twitch, transport, store=store, crash=True, port=port):
                 await connected(twitch, transport)
                 if before:
                     await viktor.gets(before)
                 viktor.says(text)
                 await store.dead.wait()
             before = answer
-        async with running(greeter, twitch, transport, store=SQLiteStore(path)):
+        async with running(greeter, twitch, transport, store=SQLiteStore(path), port=port):
             await viktor.gets(before)
         assert said(room) == [answer for _, answer in STORY]
         assert twitch.violations == []

@@ -72,6 +72,7 @@ async def running(
     store: Store | None = None,
     clock: Clock | None = None,
     crash: bool = False,
+    port: int = 0,
     **environ: str,
 ) -> AsyncIterator[Running]:
     """The bot, logged in and connected; afterwards it has stopped in order, or as in a crash."""
@@ -79,10 +80,10 @@ async def running(
     clock = clock or SystemClock()
     await store.open()
     await log_in(twitch, store, clock)
-    with _listener(transport) as listener:
+    with _listener(transport, port) as listener:
         if transport == "eventsub":
-            port = listener.getsockname()[1]
-            environ.setdefault("LEGATO_PUBLIC_URL", f"http://127.0.0.1:{port}")
+            bound = listener.getsockname()[1]
+            environ.setdefault("LEGATO_PUBLIC_URL", f"http://127.0.0.1:{bound}")
         settings = settings_for(twitch, transport, **environ)
         platforms = make_platforms(settings, app.prefixes, clock)
         (platform,) = (p for p in platforms if isinstance(p, Twitch))
@@ -118,8 +119,15 @@ async def running(
                 await server.ended()
 
 
-def _listener(transport: str) -> socket.socket:
-    return _bound("127.0.0.1", 0) if transport == "eventsub" else socket.socket()
+def _listener(transport: str, port: int) -> socket.socket:
+    return _bound("127.0.0.1", port) if transport == "eventsub" else socket.socket()
+
+
+def free_port() -> int:
+    """A port for a bot that is started again and again at the same address."""
+    with _bound("127.0.0.1", 0) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 async def connected(twitch: FakeTwitch, transport: str, timeout_s: float = 10.0) -> None:
