@@ -88,7 +88,7 @@ class Ask(Op):
         Misuse: An option or the kind is none that is known.
     """
 
-    __slots__ = ("_epoch", "_layout", "_position", "_prompt", "_user", "options", "parser")
+    __slots__ = ("_layout", "_place", "_prompt", "_user", "options", "parser")
 
     kind = "ask"
     person = True
@@ -111,8 +111,8 @@ class Ask(Op):
         user = options.get("user")
         self._user = user.id if isinstance(user, User) else user or ""
         self._prompt = prompt
-        self._epoch = epoch
-        self._position = position
+        buttons = self.parser.choices or "buttons" in options
+        self._place = f"{epoch}|{position}" if buttons else ""
         self._layout: Layout | None = None
 
     @property
@@ -122,16 +122,15 @@ class Ask(Op):
 
     @property
     def layout(self) -> Layout:
-        """What is shown; laid out when it is needed, since a replay passes most questions by.
+        """What is shown; laid out when it is needed, since a replay passes most questions by, and not
+        kept while the question waits.
 
         Raises:
             Misuse: It cannot be shown like this.
         """
         if self._layout is None:
             options = self.options
-            offered = outgoing.offer(
-                self.parser.choices, options.get("buttons"), f"{self._epoch}|{self._position}"
-            )
+            offered = outgoing.offer(self.parser.choices, options.get("buttons"), self._place)
             message = outgoing.prompt(
                 self._prompt, offered.rows, options.get("format") or "", options.get("photo")
             )
@@ -140,6 +139,7 @@ class Ask(Op):
 
     def wait(self, path: str) -> Wait:
         payloads = self.layout.payloads
+        self._layout = None
         return Wait(
             path=path,
             kind=self.kind,

@@ -16,7 +16,6 @@ from legato.engine.commands import (
     Step,
     WaitFor,
     event_tag_of,
-    perform,
 )
 from legato.engine.handles import Handle, PlatformApi, Seconds, TimeoutScope, reference, seconds
 from legato.engine.outgoing import Buttons, Source
@@ -138,7 +137,7 @@ class Chat(Surroundings):
             driver.pass_over(int(prompt is not None))
         elif (message := operation.layout.message) is not None:
             driver.say(Send(self._addressed(message)))
-        return await perform(operation)
+        return await operation
 
     async def choose(
         self,
@@ -180,10 +179,8 @@ class Chat(Surroundings):
             event_tag_of(kind) for kind in (kinds if isinstance(kinds, tuple) else (kinds,))
         )
         who = user.id if isinstance(user, User) else user or ""
-        return await perform(
-            Receive(
-                key or ",".join(tags), tags, timeout_s=seconds(timeout), user=who, pattern=pattern
-            )
+        return await Receive(
+            key or ",".join(tags), tags, timeout_s=seconds(timeout), user=who, pattern=pattern
         )
 
     def __aiter__(self) -> Self:
@@ -202,7 +199,7 @@ class Chat(Surroundings):
     async def sleep(self, duration: Seconds, *, key: str = "") -> None:
         """Sleeps durably: seconds or days, through restarts."""
         self._driving()
-        await perform(Sleep(seconds(duration) or 0.0, key))
+        await Sleep(seconds(duration) or 0.0, key)
 
     def timeout(self, duration: Seconds) -> TimeoutScope:
         """`async with chat.timeout(60): ...` raises Timeout when the whole block takes longer."""
@@ -246,12 +243,12 @@ class Chat(Surroundings):
             at_most_once=at_most_once,
             timeout_s=seconds(timeout),
         )
-        return await perform(step)
+        return await step
 
     async def download(self, file: Photo | File, path: str) -> str:
         """Saves a received photo or file under `path` (a step); returns the path."""
         self._driving()
-        return str(await perform(Step("download", self._services.download, (file, path), {})))
+        return str(await Step("download", self._services.download, (file, path), {}))
 
     @overload
     async def wait_for(
@@ -272,14 +269,14 @@ class Chat(Surroundings):
             Timeout: It did not come in time.
         """
         self._driving()
-        return await perform(WaitFor(name, type, key or name, seconds(timeout)))
+        return await WaitFor(name, type, key or name, seconds(timeout))
 
     async def goto(self, dialog: Callable[..., Any] | str, **state: Any) -> NoReturn:
         """Ends here and goes on as `dialog(chat, **state)`: a tail call that empties the journal,
         so that endless loops stay short. Never returns.
         """
         self._driving()
-        await perform(Goto(dialog, state))
+        await Goto(dialog, state)
         raise AssertionError("unreachable")
 
     # -- several things at once --------------------------------------------------------------------
@@ -302,7 +299,7 @@ class Chat(Surroundings):
     async def _fork(self, mode: str, branches: tuple[Any, ...]) -> Any:
         try:
             self._driving()
-            return await perform(Fork(mode, branches))
+            return await Fork(mode, branches)
         finally:
             for coro in branches:  # those that were never begun: without this Python complains
                 if hasattr(coro, "cr_frame") and not (coro.cr_suspended or coro.cr_running):

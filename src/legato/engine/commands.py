@@ -7,9 +7,8 @@ its answer (`accept`), and how a record becomes the value that `await` returns (
 from __future__ import annotations
 
 import re
-import types
-from collections.abc import Callable, Coroutine, Generator, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn, Self
 
 import msgspec
 from msgspec import Struct
@@ -52,7 +51,7 @@ class Op:
         person: Whether it waits for a person, so that the idle limit binds.
     """
 
-    __slots__ = ("name", "timeout_s")
+    __slots__ = ("_yielded", "name", "timeout_s")
 
     kind = ""
     person = False
@@ -60,6 +59,23 @@ class Op:
     def __init__(self, name: str, timeout_s: float | None = None) -> None:
         self.name: str = name
         self.timeout_s: float | None = timeout_s
+
+    # `await operation` suspends the dialog: the driver is given the operation, and answers with its
+    # result. By hand and not as a generator, since one stands in each conversation in memory.
+
+    def __await__(self) -> Any:
+        self._yielded = False
+        return self
+
+    def __next__(self) -> Self:
+        if self._yielded:
+            raise StopIteration  # the result is None
+        self._yielded = True
+        return self
+
+    def send(self, result: object) -> NoReturn:
+        """Ends the `await` with a result; the interpreter calls it."""
+        raise StopIteration(result)
 
     def wait(self, path: str) -> Wait:
         """What the router may know about this wait (deadlines are filled in by the driver)."""
@@ -231,12 +247,6 @@ class Goto(Op):
         super().__init__("")
         self.dialog: Callable[..., Any] | str = dialog
         self.state: dict[str, Any] = state
-
-
-@types.coroutine
-def perform(op: Op) -> Generator[Op, Any, Any]:
-    """Suspends the dialog on an operation; the driver answers with its result."""
-    return (yield op)
 
 
 def event_tag(event: AnyEvent) -> str:

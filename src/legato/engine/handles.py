@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from legato.engine import outgoing
-from legato.engine.commands import PlatformCall, perform
+from legato.engine.commands import PlatformCall
 from legato.engine.outgoing import Buttons
 from legato.errors import Misuse, ScopeTimeout, Timeout, Unsupported
 from legato.model.events import MessageReceived
@@ -97,7 +97,7 @@ class PlatformApi:
                 raise Unsupported(
                     f"chat.{platform}.{method}: this conversation is on {chat.platform}"
                 )
-            return await perform(PlatformCall(platform, method, params, key))
+            return await PlatformCall(platform, method, params, key)
 
         return call
 

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from legato.abc.clock import Clock
 from legato.engine import guard
-from legato.engine.commands import Step, perform
+from legato.engine.commands import Step
 from legato.errors import ControlFlow, Evict
 
 FIRST_PAUSE_S = 1.0
@@ -115,7 +115,7 @@ def step(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
             return await _once(operation)
         if driver.evicting and driver.refuses():
             raise Evict
-        return await perform(operation)
+        return await operation
 
     call.__name__ = fn.__name__
     call.__qualname__ = fn.__qualname__

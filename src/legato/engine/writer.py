@@ -236,7 +236,7 @@ class Writer:
         self.aside = ""
         self.begins = False
         if row is not None:
-            live.conversation = row
+            live.conversation = msgspec.structs.replace(row, state=b"")  # `live.state` says it
             self.expect = (row.epoch, row.head)
 
     def _render(self, live: Live, said: Sequence[Said], now_ms: int) -> list[OutboxItem]:
