@@ -13,8 +13,6 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import msgspec
-
 from legato.abc import Clock, HttpClient, Platform, Store, Verdict
 from legato.app.adapters import Adapters
 from legato.app.alarm import Alarm
@@ -29,6 +27,7 @@ from legato.app.knobs import (
     RuntimeSettings,
 )
 from legato.app.lanes import Lanes
+from legato.app.leftovers import Leftovers
 from legato.app.patience import unfinished
 from legato.app.received import Received
 from legato.app.router import Router
@@ -39,14 +38,11 @@ from legato.engine.writer import ReplySlot
 from legato.errors import Malformed, StoreError, Unavailable
 from legato.model.events import Address, AnyEvent, Gone, Interrupt, Signal
 from legato.model.ids import place_of
-from legato.model.records import RUNNING, Commit, Conversation, Mail, OutboxItem
+from legato.model.records import Commit, Conversation, Mail, OutboxItem
 from legato.model.values import to_stored
 from legato.outbox.relay import Relay
 
 log: logging.Logger = logging.getLogger("legato.runtime")
-
-_event = msgspec.json.Decoder(AnyEvent)
-PAGE = 500
 
 
 class Runtime:
@@ -105,6 +101,15 @@ class Runtime:
             lambda row: self._spawn(self._wake(row)),
             self.settings.ack_after_s,
         )
+        self._leftovers = Leftovers(
+            store,
+            clock,
+            self.dispatcher,
+            self.lanes,
+            ours=self._runs,
+            wake=self._wake,
+            spawn=self._spawn,
+        )
         self._draining = False
 
     def platform(self, place: Address) -> Platform:
@@ -135,26 +140,18 @@ class Runtime:
         self.app.attach(self)
         await self.relay.recover()
         if loops:
-            await self.resume()
+            await self.resume(self.settings.ack_after_s)
             self._loops = [
                 asyncio.create_task(self._every(self.settings.tick_s, self.tick)),
                 asyncio.create_task(self._every(self.settings.rescan_s, self.rescan)),
                 asyncio.create_task(self._every(PURGE_EVERY_S, self.purge)),
             ]
 
-    async def resume(self) -> None:
-        """Finishes interrupted Turns and applies the mail of an earlier process."""
-        after = ""
-        while rows := await self.store.find(status=RUNNING, after=after, limit=PAGE):
-            await asyncio.gather(*(self._spawn(self._wake(row)) for row in rows))
-            after = rows[-1].key
-        last = ""
-        while mails := await self.store.mail(after=last, limit=PAGE):
-            for mail in mails:
-                last = mail.id
-                event = _event.decode(mail.payload)
-                if self._runs(event.place) and await self.dispatcher.wanted(mail, event):
-                    await self._apply_mail(event)
+    async def resume(self, patience_s: float | None = None) -> None:
+        """Finishes interrupted Turns and applies the mail of an earlier process; what takes longer
+        than `patience_s` goes on in the background.
+        """
+        await self._leftovers.take_up(patience_s)
 
     async def stop(self, deadline_s: float = 10.0) -> int:
         """Drains: finishes Turns under way, delivers what it can; returns how many items are left

@@ -3,7 +3,7 @@
 import msgspec
 
 from legato import App, Chat
-from legato.app import runtime as runtime_module
+from legato.app import alarm
 from legato.model.records import Commit, Mail
 from tests.unit.app.kit import message, running
 
@@ -42,7 +42,7 @@ async def test_a_page_of_strangers_ends_the_tick() -> None:
     async with running(adder()) as world:
         await world.receive(message("/go"))
         (row,) = await world.store.find()
-        for number in range(runtime_module.PAGE):
+        for number in range(alarm.PAGE):
             key = f"elsewhere:bot:{number}:1:"
             strange = msgspec.structs.replace(row, key=key, wake_ms=1)
             await world.store.commit(Commit(at_ms=1, key=key, row=strange))
