@@ -11,6 +11,7 @@ COLD_START = [
     "legato",
     "legato.stores.sqlite",
     "legato.platforms.telegram",
+    "legato.platforms.twitch",
 ]
 # Standard modules that may come on top of the baseline.
 ALLOWED = {

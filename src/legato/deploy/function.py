@@ -129,7 +129,7 @@ class Function:
         if not runtime.relay.idle(received.lane):
             # What must stand before the reply is not there: the update comes again, and gets it.
             raise Unavailable("messages before the answer could not be delivered in time")
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": received.reply_type}
         return {"statusCode": 200, "headers": headers, "body": received.reply.decode()}
 
     async def _delivered(self, runtime: Runtime, lane: str, until: float) -> None:
