@@ -80,7 +80,7 @@ class Driver:
 
     def __init__(self, idle_s: float | None = None) -> None:
         self.pending: dict[str, Pending] = {}
-        self.outputs: list[Said] = []
+        self.outputs: tuple[Said, ...] = ()
         self.done: Returned | Raised | Went | None = None
         self.now_ms: int = 0
         self.idle_s: float | None = idle_s
@@ -91,8 +91,8 @@ class Driver:
         self.evicts: int = 0  # times that chat.* refused work while it leaves memory
         self.begun: bool = False  # root and current are there from `start` on
         self.context: Context = Context()
-        # A list, since it is short, and an empty deque has 700 bytes.
-        self._ready: list[tuple[Branch, Any, BaseException | None]] = []
+        # Tuples, here and above: they are short, and cost nothing while the dialog waits.
+        self._ready: tuple[tuple[Branch, Any, BaseException | None], ...] = ()
 
     # -- driving --------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ class Driver:
         self.current: Branch = self.root
         self.now_ms = now_ms
         self.skip = skip
-        self._ready.append((self.root, None, None))
+        self._ready += ((self.root, None, None),)
         self._run()
 
     def feed(self, record: Record, skip: int = 0) -> None:
@@ -130,9 +130,9 @@ class Driver:
         branch.blocked = ""
         branch.said = branch.draws = 0
         if record.error is not None:
-            self._ready.append((branch, None, self._error(record, branch)))
+            self._ready += ((branch, None, self._error(record, branch)),)
         else:
-            self._ready.append((branch, pending.op.decode(record.value), None))
+            self._ready += ((branch, pending.op.decode(record.value), None),)
 
     def _error(self, record: Record, branch: Branch) -> BaseException:
         assert record.error is not None
@@ -155,7 +155,7 @@ class Driver:
         self.pending.pop(record.path, None)
         root.blocked = ""
         root.said = root.draws = 0
-        self._ready.append((root, None, decode_error(record.error)))
+        self._ready += ((root, None, decode_error(record.error)),)
 
     def mismatch(self, path: str, recorded: str, pending: Pending | None) -> Mismatch:
         """A Mismatch that says what the code does at `path` (or instead of it)."""
@@ -187,9 +187,10 @@ class Driver:
 
     def _run_ready(self) -> None:
         while self._ready and self.done is None:
-            self._advance(*self._ready.pop(0))
+            first, self._ready = self._ready[0], self._ready[1:]
+            self._advance(*first)
         if self.done is not None:
-            self._ready.clear()
+            self._ready = ()
 
     def _advance(self, branch: Branch, value: Any, error: BaseException | None) -> None:
         """Runs one branch until it waits or is over."""
@@ -240,7 +241,7 @@ class Driver:
         if not fork.branches:
             self._join(fork, [])
         for child in fork.branches:
-            self._ready.append((child, None, None))
+            self._ready += ((child, None, None),)
         return None
 
     def _join(self, fork: Forked, value: Any, error: BaseException | None = None) -> None:
@@ -248,7 +249,7 @@ class Driver:
         owner = fork.owner
         owner.fork = None
         owner.blocked = ""
-        self._ready.append((owner, value, error))
+        self._ready += ((owner, value, error),)
 
     def _finish(self, branch: Branch, value: Any) -> None:
         fork = branch.parent
@@ -276,7 +277,7 @@ class Driver:
 
     def _cancel_branches(self, fork: Forked, but: Branch | None = None) -> None:
         """Raises Cancelled in the branches that are still there; they may say goodbye."""
-        self._ready = [item for item in self._ready if item[0] not in fork.branches]
+        self._ready = tuple(item for item in self._ready if item[0] not in fork.branches)
         for child in fork.branches:
             if child is not but:
                 self._unwind(child, Cancelled("race"))
@@ -316,7 +317,7 @@ class Driver:
         finally:
             guard.leave(before)
         self.pending.clear()
-        self.outputs.clear()
+        self.outputs = ()
 
     # -- for the chat handle --------------------------------------------------------------------
 
@@ -350,7 +351,7 @@ class Driver:
         if self.skip > 0:
             self.skip -= 1
         else:
-            self.outputs.append(Said(ref, out, handle))
+            self.outputs += (Said(ref, out, handle),)
         return ref
 
 

@@ -294,7 +294,7 @@ class Turn:
         )
         services = self._services.chat_services(birth.place)
         fresh = Live(dialog, row, birth, services, State())
-        fresh.driver.outputs, live.driver.outputs = live.driver.outputs, []
+        fresh.driver.outputs, live.driver.outputs = live.driver.outputs, ()
         for said in fresh.driver.outputs:
             said.epoch = said.epoch or old.epoch  # an edit's message is kept under its own epoch
         self._records.clear()
@@ -340,7 +340,7 @@ class Turn:
         """
         live, now = self.live, self._services.clock.now_ms()
         driver = live.driver
-        outputs, driver.outputs = self._retries + driver.outputs, []
+        outputs, driver.outputs = [*self._retries, *driver.outputs], ()
         self._retries = []
         row, state = None, live.state
         if status:

@@ -47,6 +47,7 @@ MOST_CONFLICTS = 10
 MOST_TIMERS = 100
 MOST_MAIL = 1000
 
+NO_ARGS: dict[str, object] = {}
 _event = msgspec.json.Decoder(AnyEvent)
 
 
@@ -114,7 +115,7 @@ class Turns:
         """
         now = self._services.clock.now_ms()
         epoch = changes.new_epoch(now, event.id)
-        stored = {name: to_stored(value) for name, value in (args or {}).items()}
+        stored = {name: to_stored(value) for name, value in args.items()} if args else NO_ARGS
         birth = Birth(event, stored, now)
         row = Conversation(key, dialog.name, dialog.version, epoch, 0, RUNNING, 0, b"", now)
         live = Live(dialog, row, birth, self._services.chat_services(event.place), State())

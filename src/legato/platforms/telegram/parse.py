@@ -223,11 +223,12 @@ class Reader:
 
     def _place(self, message: wire.Message, who: User | None) -> Address:
         thread = message.message_thread_id if message.is_topic_message else 0
+        chat, user = str(message.chat.id), who.id if who else ""
         return Address(
             "telegram",
             self._bot,
-            str(message.chat.id),
-            who.id if who else "",
+            user if chat == user else chat,  # one string in memory, not two
+            user,
             str(thread) if thread else "",
         )
 
