@@ -23,7 +23,7 @@ from legato.abc import Clock, HttpClient, HttpRequest, HttpResponse, Platform
 from legato.app.runtime import Runtime, RuntimeSettings
 from legato.app.settings import Settings, load_settings
 from legato.deploy.clock import SystemClock
-from legato.deploy.parts import make_platforms, make_store
+from legato.deploy.parts import hosted_platforms, make_store
 from legato.errors import Forged, StoreError, Unavailable
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Function:
 
     async def _start(self) -> Runtime:
         settings = load_settings(self._flags, folders=["."])
-        platforms = make_platforms(settings, self._app.prefixes, self._clock)
+        platforms = hosted_platforms(settings, self._app.prefixes, self._clock)
         # Shared: the service runs several of us at once, or has one frozen that would hold the lock
         # for ever. The fence keeps conversations whole.
         store = make_store(settings.store or "sqlite:///legato.db", threads=False, shared=True)

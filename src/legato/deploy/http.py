@@ -227,7 +227,7 @@ class Hosted:
 
         from legato.app.settings import load_settings
         from legato.deploy.clock import SystemClock
-        from legato.deploy.parts import make_platforms, make_store
+        from legato.deploy.parts import hosted_platforms, make_store
         from legato.deploy.process import Process
 
         settings = load_settings(self._flags, folders=[Path.cwd()])
@@ -236,7 +236,7 @@ class Hosted:
             self._app,
             settings,
             store=make_store(settings.store or "sqlite:///legato.db"),
-            platforms=make_platforms(settings, self._app.prefixes, clock),
+            platforms=hosted_platforms(settings, self._app.prefixes, clock),
             clock=clock,
             failed=lambda error: log.error("a platform failed: %s", error),
         )

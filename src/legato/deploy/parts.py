@@ -83,6 +83,20 @@ def make_platforms(settings: Settings, prefixes: tuple[str, ...], clock: Clock) 
     return found
 
 
+def hosted_platforms(settings: Settings, prefixes: tuple[str, ...], clock: Clock) -> list[Platform]:
+    """The same for a shell that others send requests to: without a platform it would refuse them all.
+
+    Raises:
+        ConfigError: As above, or no token is set.
+    """
+    found = make_platforms(settings, prefixes, clock)
+    if not found:
+        raise ConfigError(
+            "no platform has a token: set TELEGRAM_TOKEN (or TELEGRAM_TOKEN_FILE) where the bot runs"
+        )
+    return found
+
+
 def _twitch(settings: Settings, prefixes: tuple[str, ...], clock: Clock) -> Platform:
     for field in ("client_id", "client_secret", "channels"):
         if not getattr(settings, f"twitch_{field}"):

@@ -13,7 +13,7 @@ import pytest
 from legato import App, Chat
 from legato.deploy import function as function_module
 from legato.deploy.function import Function
-from legato.errors import StoreUnavailable
+from legato.errors import ConfigError, StoreUnavailable
 from legato.model.records import Commit
 from legato.testing.clock import FakeClock
 from legato.testing.fake_telegram import FakeTelegram
@@ -219,6 +219,16 @@ def test_the_webhooks_secret_may_come_from_the_store(
     service.restart()
 
     assert service.says("/add") == "First?"
+
+
+def test_a_function_without_a_token_says_so_instead_of_finding_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = service.update("/add")
+    monkeypatch.delenv("TELEGRAM_TOKEN")
+    monkeypatch.delenv("TELEGRAM_SECRET")
+    with pytest.raises(ConfigError, match="set TELEGRAM_TOKEN"):
+        service.invoke(update)
 
 
 def test_a_store_that_fails_asks_for_the_update_again(

@@ -267,6 +267,19 @@ async def test_an_app_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch
     await server.ended()
 
 
+async def test_an_app_without_a_token_says_so_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TELEGRAM_TOKEN", raising=False)
+    server = Server(asgi(talker(), store="memory://"))
+
+    message = await server.tells("lifespan.startup")
+    assert message["type"] == "lifespan.startup.failed"
+    assert "set TELEGRAM_TOKEN" in message["message"]
+    await server.ended()
+
+
 async def test_a_server_without_lifespan_starts_it_with_the_first_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
