@@ -191,12 +191,21 @@ async def _taken(store: Store, key: str, event_id: str) -> bool:
 
 
 def _value(text: str | None) -> Any:
-    """JSON if it is JSON, else the text itself."""
+    """JSON if it is JSON, else the text itself.
+
+    Raises:
+        Refused: It begins like JSON and is none: a dialog would drop it, long after the typing error.
+    """
     if text is None:
         return None
     try:
         return msgspec.json.decode(text)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        if text.startswith(("{", "[", '"')):
+            raise operate.Refused(
+                f"the value {text} is no JSON ({error}): mend it, or put the whole of it in "
+                'single quotes; a plain text may not begin with {, [ or "'
+            ) from None
         return text
 
 

@@ -167,6 +167,16 @@ def test_a_signal_carries_json_or_a_text(cli: Cli, written: str, value: str) -> 
     assert bot() == [f"paid {value}"]
 
 
+@pytest.mark.parametrize("written", ['{"a": 17', "[1, 2", '"a'])
+def test_a_signal_that_is_nearly_json_is_refused(cli: Cli, written: str) -> None:
+    bot(("2", "/paid"))
+
+    (refused,) = cli.json("dialogs", "signal", OTHER, "paid", written, code=1)
+    assert "is no JSON" in str(refused["error"])
+    (found,) = cli.json("dialogs", "show", OTHER)
+    assert found["mail"] == []
+
+
 def test_a_signal_with_an_id_counts_once(cli: Cli) -> None:
     bot(("2", "/paid"))
     for _ in range(2):
