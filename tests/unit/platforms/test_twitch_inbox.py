@@ -106,6 +106,30 @@ def test_a_full_inbox_makes_the_reader_wait(monkeypatch: pytest.MonkeyPatch) -> 
     story()
 
 
+def test_only_so_many_are_worked_on_at_once_and_those_who_came_first_go_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 4)
+
+    @virtual
+    async def story() -> None:
+        sink = Sink()
+        sink.takes_s = 1.0
+        sink.faults = [Unavailable("busy", 50)]
+        inbox = Inbox(sink, LoopClock())
+        for n in range(21):
+            await inbox.put(f"{n}", f"{n}", b"%d" % n)
+        await asyncio.sleep(5.5)
+        assert sink.most == 4
+        numbers = [int(body) for body in sink.taken]  # 0 waits, and keeps nobody's place
+        seconds = [sorted(numbers[start : start + 4]) for start in range(0, 20, 4)]
+        assert seconds == [list(range(n, n + 4)) for n in range(1, 21, 4)]
+        await asyncio.sleep(50)
+        assert sink.taken[20:] == [b"0"]
+
+    story()
+
+
 @virtual
 async def test_a_sink_that_breaks_is_told_to_the_reader() -> None:
     sink = Sink()

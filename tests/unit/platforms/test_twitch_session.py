@@ -230,6 +230,24 @@ async def test_a_late_receipt_counts_more_than_a_missing_pong() -> None:
 
 
 @virtual
+async def test_a_receipt_behind_much_that_is_said_is_waited_for() -> None:
+    server = Server()
+    async with Opened(server) as opened:
+        session = await opened.in_room()
+        server.receipts = server.pongs = False
+        task = asyncio.create_task(session.say("room", "one"))
+        for number in range(20):  # a flood, of which something is read now and then
+            await asyncio.sleep(7)
+            server.says(f"@id={number} :a!a@a PRIVMSG #room :hi")
+        opened.heard.wait = asyncio.Event()  # and now nobody can take more for a while
+        server.says("@id=x :a!a@a PRIVMSG #room :hi", "@id=m1 :t USERSTATE #room")
+        await asyncio.sleep(100)
+        assert not task.done()
+        opened.heard.wait.set()
+        assert await task == "m1"  # given up before, it would have been said twice
+
+
+@virtual
 async def test_a_ping_is_answered_in_its_own_words() -> None:
     async with Opened(Server()) as opened:
         await opened.in_room()

@@ -13,6 +13,9 @@ log: logging.Logger = logging.getLogger("legato.twitch")
 
 MOST = 5_000
 """Updates that wait (or are worked on) at most; while there are more, nothing is read."""
+AT_ONCE = 256
+"""Updates that are worked on at the same time. With all of them at once, one round of the event loop would
+take seconds, and what else comes over the connection would be read as rarely."""
 KNOWN = 10_000
 """Ids of updates remembered, so that two connections at once hand each on once."""
 BACKOFF_S = 0.5
@@ -36,6 +39,7 @@ class Inbox:
     __slots__ = (
         "_clock",
         "_failure",
+        "_gate",
         "_known",
         "_lanes",
         "_room",
@@ -52,6 +56,7 @@ class Inbox:
         self._tasks: set[asyncio.Task[None]] = set()
         self._known: dict[str, None] = {}
         self._waiting = 0
+        self._gate = asyncio.Semaphore(AT_ONCE)
         self._room = asyncio.Event()
         self._room.set()
         self._failure: BaseException | None = None
@@ -121,7 +126,8 @@ class Inbox:
         pause_s = BACKOFF_S
         while True:
             try:
-                await self._sink(body)
+                async with self._gate:
+                    await self._sink(body)
             except Malformed as error:
                 self.malformed += 1
                 log.error("an update of Twitch cannot be read and is passed over: %s", error)  # noqa: TRY400

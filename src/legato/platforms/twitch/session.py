@@ -183,14 +183,14 @@ class Session:
             try:
                 await self.ping()
             except Closed:
-                late = self._loop.time() - self._heard < PONG_S  # other lines came meanwhile
-                if self._ended is None and not self._busy and not late:
+                if self._ended is None:
                     self._end(Closed("the server has fallen silent"))
                     await self._stream.close()
-                    return
+                return
 
     async def ping(self) -> None:
-        """Returns once the server has read everything that was written before.
+        """Returns once the server has read everything that was written before. While other lines come,
+        or one is being handed on, its answer is behind them and is waited for.
 
         Raises:
             Closed: It does not answer, or the connection has ended.
@@ -201,9 +201,14 @@ class Session:
         try:
             async with asyncio.timeout(PONG_S):
                 await self._stream.write(f"PING :{token}")
-                await pong
+            while not pong.done():
+                await asyncio.wait((pong,), timeout=PONG_S)
+                quiet = not self._busy and self._loop.time() - self._heard >= PONG_S
+                if quiet and not pong.done():
+                    raise Closed("no PONG came")
+            pong.result()
         except TimeoutError as error:
-            raise Closed("no PONG came") from error
+            raise Closed("the server reads nothing") from error
         finally:
             del self._pings[token]
 
