@@ -21,6 +21,7 @@ from legato.abc import Platform
 from legato.app.app import App
 from legato.app.settings import DEFAULT_LISTEN, Settings
 from legato.deploy.clock import SystemClock
+from legato.deploy.collector import rare_collections
 from legato.deploy.http import Asgi, Endpoint
 from legato.deploy.lifecycle import Stopped, Stopping
 from legato.deploy.logs import set_up_logs
@@ -160,7 +161,8 @@ class _Run:
                 server.start(stopping)
             self._start_listening(process, stopping)
             self._greet(listener)
-            await stopping.wait()
+            with rare_collections():
+                await stopping.wait()
         except Stopped:
             pass
         finally:
