@@ -19,6 +19,8 @@ from tests.integration.twitch_crowd import HEARS, Crowd
 from tests.integration.twitch_loaded_bot import FAST
 
 CHANNELS, VIEWERS = 100, 50
+KILLED = 8 * int(os.environ.get("LEGATO_SOAK", "1"))
+"""Viewers of each channel when the bot is killed; LEGATO_SOAK=6 makes them about five thousand."""
 pytestmark = pytest.mark.timeout(300)  # it is much, and the machine may be busy
 ROUND_S = 210
 """150 messages in each channel, of which 20 are allowed in 30 seconds."""
@@ -108,7 +110,7 @@ async def test_killed_in_the_middle_every_open_dialog_goes_on(
         monkeypatch.setattr(module, name, FAST)
     path = tmp_path / "bot.db"
     async with FakeTwitch(second=0.01) as twitch:
-        crowd = Crowd(twitch, CHANNELS, VIEWERS)
+        crowd = Crowd(twitch, CHANNELS, KILLED)
         store = SQLiteStore(path)
         await store.open()
         await log_in(twitch, store)
