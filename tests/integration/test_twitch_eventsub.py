@@ -13,11 +13,19 @@ from legato.deploy.parts import make_platforms
 from legato.errors import BadToken, ConfigError, StepError
 from legato.platforms.twitch import notifications
 from legato.stores.memory import MemoryStore
+from legato.testing.clock import FakeClock
 from legato.testing.fake_twitch import FakeTwitch
 from legato.testing.fake_twitch.payloads import timestamp
 from legato.testing.fake_twitch.sockets import Session
 from legato.testing.fake_twitch.webhooks import signature
-from tests.integration.twitch_bot import connected, echoed, running, settings_for, until
+from tests.integration.twitch_bot import (
+    TRANSPORTS,
+    connected,
+    echoed,
+    running,
+    settings_for,
+    until,
+)
 
 app = App("echo", apology="")
 BOTH = pytest.mark.parametrize("transport", ["eventsub", "eventsub-websocket"])
@@ -256,6 +264,33 @@ async def test_an_unknown_channel_is_named_and_none_at_all_ends_it(
         with pytest.raises(ConfigError, match="no channel nobody"):
             async with running(app, twitch, "eventsub", TWITCH_CHANNELS="nobody"):
                 raise AssertionError("it must not start")
+
+
+async def test_a_subscription_that_twitch_ended_is_made_again_in_a_minute() -> None:
+    clock = FakeClock(SystemClock().now_ms())  # Twitch signs by the real one
+    async with FakeTwitch(second=0.01) as twitch:
+        room = twitch.channel("Ronni")
+        async with running(app, twitch, "eventsub", clock=clock):
+            await connected(twitch, "eventsub")
+            twitch.eventsub.revokes("notification_failures_exceeded", channel=room)
+            await until(lambda: twitch.eventsub.webhooks.deliveries[-1].status == 200)
+            for _ in range(62):
+                await asyncio.sleep(0.01)
+                clock.advance(1.0)
+            await until(lambda: made(twitch) == 2)
+            assert len(twitch.eventsub.subscriptions) == 1
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_start_while_twitch_is_away_is_made_up_for(transport: str) -> None:
+    async with FakeTwitch(second=0.01) as twitch:
+        twitch.channel("Ronni")
+        twitch.fails(503, "/oauth2/validate")
+        twitch.fails(500, "/helix/users")
+        async with running(app, twitch, transport) as bot:
+            await connected(twitch, transport, 20)
+            await echoed(twitch)
+            assert bot.failures == []
 
 
 async def test_webhooks_need_a_public_address() -> None:

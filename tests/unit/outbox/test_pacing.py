@@ -263,3 +263,18 @@ def test_any_count_is_kept_exactly(count: int) -> None:
             times.append(now)
         now += chance.choice((0.0, 0.1, 1.0))
     assert most_within(times, 30.0) == count
+
+
+@virtual
+async def test_a_chat_that_nothing_was_sent_to_cannot_land_anything() -> None:
+    pacing = Pacing(Faulty(), LoopClock())
+    pacing.landed("lane")
+    assert len(pacing) == 0
+
+
+@virtual
+async def test_right_after_a_start_nothing_is_forgotten() -> None:
+    pacing = Pacing(Faulty(), LoopClock())
+    for n in range(2000):
+        assert await pacing.admit(f"lane {n}", WINDOW) == 0.0
+    assert len(pacing) == 2000

@@ -94,7 +94,8 @@ async def find_channels(state: State, http: HttpClient, store: Store) -> None:
 
 
 async def subscribe(state: State, http: HttpClient, store: Store) -> bool:
-    """Makes the webhook's subscriptions be what they should be; whether nothing was left to do.
+    """Makes the webhook's subscriptions be what they should be; whether Twitch is done with them, as far
+    as it takes them at all.
 
     Raises:
         BadToken, Unavailable: As the API says.
@@ -119,4 +120,4 @@ async def subscribe(state: State, http: HttpClient, store: Store) -> bool:
         renew=await state.kept(store, "signed") != signed,
     )
     await state.keep(store, "signed", signed)
-    return not (done.refused or done.waiting or done.created)
+    return not (done.waiting or done.created)
