@@ -65,7 +65,8 @@ docs: setup ## Build the documentation into docs/_build/html
 	@$(BIN)/sphinx-build -q -W -n -b html docs docs/_build/html
 
 bench: setup ## Run every benchmark
-	@for file in $(sort $(wildcard bench/[a-z]*.py)); do echo "== $$file"; $(BIN)/python $$file $(ARGS) || exit 1; done
+	@for file in $(sort $(notdir $(basename $(wildcard bench/[a-z]*.py)))); do \
+		echo "== bench/$$file.py"; $(BIN)/python -m bench.$$file $(ARGS) || exit 1; done
 
 lock: setup ## Resolve the dependencies anew
 	@$(BIN)/uv pip compile -q --upgrade --universal --no-emit-index-url --no-header --no-annotate \
