@@ -248,6 +248,20 @@ async def test_a_receipt_behind_much_that_is_said_is_waited_for() -> None:
 
 
 @virtual
+async def test_a_server_that_talks_but_never_answers_is_given_up_at_last() -> None:
+    server = Server()
+    async with Opened(server) as opened:
+        session = await opened.in_room()
+        server.receipts = server.pongs = False
+        task = asyncio.create_task(session.say("room", "one"))
+        for _ in range(100):
+            await asyncio.sleep(7)
+            server.says(":t NOTICE #room :still here")
+        with pytest.raises(Closed):
+            await task
+
+
+@virtual
 async def test_a_ping_is_answered_in_its_own_words() -> None:
     async with Opened(Server()) as opened:
         await opened.in_room()

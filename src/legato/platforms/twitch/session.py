@@ -33,6 +33,8 @@ REGISTER_S = 15.0
 RECEIPT_S = 3.0
 """How long a USERSTATE may take before the server is asked whether it is there."""
 PONG_S = 10.0
+LONGEST_S = 600.0
+"""The same while other lines come."""
 QUIET_S = 60.0
 """After so long without a word the server is asked whether it is there."""
 
@@ -201,10 +203,12 @@ class Session:
         try:
             async with asyncio.timeout(PONG_S):
                 await self._stream.write(f"PING :{token}")
+            give_up = self._loop.time() + LONGEST_S
             while not pong.done():
                 await asyncio.wait((pong,), timeout=PONG_S)
-                quiet = not self._busy and self._loop.time() - self._heard >= PONG_S
-                if quiet and not pong.done():
+                now = self._loop.time()
+                quiet = not self._busy and now - self._heard >= PONG_S
+                if (quiet or now >= give_up) and not pong.done():
                     raise Closed("no PONG came")
             pong.result()
         except TimeoutError as error:
