@@ -91,7 +91,7 @@ async def prepare() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="CPU of a cold function")
     parser.add_argument("--runs", type=int, default=20)
-    args = parser.parse_args()
+    args = parser.parse_known_args()[0]
     folder = peers_folder()
     if folder is not None:
         register(folder)

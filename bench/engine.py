@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 import tempfile
 import time
 import tracemalloc
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from bench._kit import Bot, machine, median, run, table
 from legato import App, Chat
@@ -28,7 +29,7 @@ async def count(chat: Chat) -> None:
     """Asks for numbers for ever."""
     total = 0
     while True:
-        total += await chat.ask(f"{total}. The next number?", int, timeout=3600)
+        total += await chat.ask("The next number?", int)
 
 
 def counting(folder: Path, *, cache: int) -> Bot:
@@ -45,29 +46,33 @@ async def answered(bot: Bot, chats: range, records: int) -> None:
         await bot.runtime.relay.flush(60)
 
 
-async def cold_turn(folder: Path, records: int, turns: int = 100) -> float:
-    """CPU us of one Turn without a cache, in conversations of so many records."""
+async def cold_turn(folder: Path, records: int, turns: int = 320) -> float:
+    """CPU us of one Turn without a cache, in conversations of so many records, 16 at once."""
     bot = counting(folder, cache=0)
     await bot.runtime.start()
-    chats = range(1, turns + 1)
-    await answered(bot, chats, records)
+    await answered(bot, range(1, turns + 1), records)
+    left = iter(range(1, turns + 1))
+
+    async def people() -> None:
+        for chat in left:
+            await bot.says(chat, b"7")
+
     spent = time.process_time()
-    for chat in chats:
-        await bot.says(chat, b"7")
+    await asyncio.gather(*(people() for _ in range(16)))
     spent = time.process_time() - spent
     await bot.runtime.stop()
     return spent / turns * 1e6
 
 
-async def live_bytes(folder: Path, dialogs: int = 500) -> float:
-    """Bytes that a live conversation takes, waiting for its first answer."""
-    bot = counting(folder, cache=100_000)
+async def live_bytes(folder: Path, dialogs: int = 1000) -> float:
+    """Bytes that the adder takes in memory while it waits for its first answer."""
+    bot = Bot(folder, cache=100_000)
     await bot.runtime.start()
-    await answered(bot, range(1, 51), 0)  # what is made once is there now
+    await answered(bot, range(1_000_000, 1_000_500), 0)  # what is made once is there now
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    await answered(bot, range(1001, 1001 + dialogs), 0)
+    await answered(bot, range(2_000_000, 2_000_000 + dialogs), 0)
     gc.collect()
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
@@ -76,52 +81,37 @@ async def live_bytes(folder: Path, dialogs: int = 500) -> float:
 
 
 async def disk_bytes(folder: Path, records: int = 10, dialogs: int = 1000) -> float:
-    """Bytes that a parked conversation adds to the database, once update ids are forgotten."""
+    """Bytes that a parked conversation takes in the file, its share of half-empty pages included."""
     bot = counting(folder, cache=0)
     await bot.runtime.start()
-    await answered(bot, range(1, dialogs + 1), records)
-    used = await _pages(bot)
-    await answered(bot, range(10_001, 10_001 + dialogs), records)
-    used = await _pages(bot) - used
+    await answered(bot, range(1_000_000, 1_000_000 + dialogs), records)
     await bot.runtime.stop()
-    return used / dialogs
-
-
-async def _pages(bot: Bot) -> int:
-    """Bytes of the conversations and their journals in the database."""
-    import sqlite3
-
-    with tempfile.TemporaryDirectory() as folder:
-        copy = sqlite3.connect(Path(folder, "copy.db"), isolation_level=None)
-        source = sqlite3.connect(bot.path)
-        source.backup(copy)
-        source.close()
-        for gone in ("inbox", "outbox", "kept"):
-            copy.execute(f"DELETE FROM {gone}")
-        copy.execute("VACUUM")
-        (pages,) = copy.execute("PRAGMA page_count").fetchone()
-        (size,) = copy.execute("PRAGMA page_size").fetchone()
-        copy.close()
-    return int(pages) * int(size)
+    with closing(sqlite3.connect(bot.path)) as file:
+        pages = (
+            "SELECT sum(pgsize) FROM dbstat WHERE name LIKE '%conversation%' OR name = 'journal'"
+        )
+        (used,) = file.execute(pages).fetchone()
+    return float(used) / dialogs
 
 
 async def main() -> None:
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        bare: list[Any] = []
-        full: list[Any] = []
-        for number in range(5):
-            for records, found in ((0, bare), (50, full)):
-                place = folder / f"{number}-{records}"
-                place.mkdir()
-                found.append(await cold_turn(place, records))
-        for what in ("live", "disk"):
-            (folder / what).mkdir()
+        folders = (Path(name, str(number)) for number in range(100))
+
+        def fresh() -> Path:
+            folder = next(folders)
+            folder.mkdir()
+            return folder
+
+        bare, full = [], []
+        for _ in range(5):
+            bare.append(await cold_turn(fresh(), 0))
+            full.append(await cold_turn(fresh(), 50))
         measured = (
             (median(full) - median(bare)) / 50,
             median(full),
-            await live_bytes(folder / "live"),
-            await disk_bytes(folder / "disk"),
+            await live_bytes(fresh()),
+            await disk_bytes(fresh()),
         )
     print(machine())
     names = (
