@@ -7,7 +7,7 @@ import pytest
 from tests.repo.files import ROOT
 
 LINK = re.compile(r"\]\((?!https?://|#)([^)\s#]+)")
-FILE = re.compile(r"`((?:docs|examples|src|tests)/[\w./-]+\.\w+)`")
+FILE = re.compile(r"`((?:bench|docs|examples|src|tests)/[\w./-]+\.\w+)`")
 PAGES = ["README.md", "CONTRIBUTING.md", "newsfragments/README.md"]
 DOCS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("[!_]*.md"))
 
