@@ -89,25 +89,21 @@ class PointStore(Store):
         await self.process.alive()
         return await self.inner.load(key)
 
-    async def due(self, now_ms: int, limit: int) -> list[Conversation]:
+    async def due(self, *asked: Any, **more: Any) -> list[Conversation]:
         await self.process.alive()
-        return await self.inner.due(now_ms, limit)
+        return await self.inner.due(*asked, **more)
 
-    async def outbox(
-        self, *, states: Sequence[str], after: int = 0, limit: int = 1000, key: str = ""
-    ) -> list[OutboxItem]:
+    async def outbox(self, **asked: Any) -> list[OutboxItem]:
         await self.process.alive()
-        return await self.inner.outbox(states=states, after=after, limit=limit, key=key)
+        return await self.inner.outbox(**asked)
 
-    async def mail(self, *, key: str = "", after: str = "", limit: int = 1000) -> list[Mail]:
+    async def mail(self, **asked: Any) -> list[Mail]:
         await self.process.alive()
-        return await self.inner.mail(key=key, after=after, limit=limit)
+        return await self.inner.mail(**asked)
 
-    async def find(
-        self, *, status: str = "", dialog: str = "", after: str = "", limit: int = 1000
-    ) -> list[Conversation]:
+    async def find(self, **asked: Any) -> list[Conversation]:
         await self.process.alive()
-        return await self.inner.find(status=status, dialog=dialog, after=after, limit=limit)
+        return await self.inner.find(**asked)
 
     async def get(self, space: str, name: str) -> bytes | None:
         await self.process.alive()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from legato.model.records import Commit, Committed, Conversation, Loaded, Mail, OutboxItem, Settled
 
@@ -14,6 +14,10 @@ class Store(ABC):
     All methods may raise StoreUnavailable (try again later) and StoreCorrupt. A method that
     raises has written nothing. Implementations must pass
     `legato.testing.conformance.store.StoreConformance`.
+
+    Where `slots` are given, only what belongs to one of them is returned: a conversation or a mail
+    by its key, an outbox item by its place (`model.shards`). That is how the workers of a cluster
+    share a store.
     """
 
     __slots__ = ()
@@ -57,7 +61,9 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def due(self, now_ms: int, limit: int) -> list[Conversation]:
+    async def due(
+        self, now_ms: int, limit: int, *, slots: Collection[int] | None = None
+    ) -> list[Conversation]:
         """Conversations with 0 < wake_ms <= now_ms, earliest first, at most `limit`.
 
         Failed and held ones never come. Nothing is claimed: firing twice is harmless, since the
@@ -66,21 +72,40 @@ class Store(ABC):
 
     @abstractmethod
     async def outbox(
-        self, *, states: Sequence[str], after: int = 0, limit: int = 1000, key: str = ""
+        self,
+        *,
+        states: Sequence[str],
+        after: int = 0,
+        limit: int = 1000,
+        key: str = "",
+        slots: Collection[int] | None = None,
     ) -> list[OutboxItem]:
         """Items in one of `states` with id > `after` (and of conversation `key`, if given),
         by id, at most `limit`.
         """
 
     @abstractmethod
-    async def mail(self, *, key: str = "", after: str = "", limit: int = 1000) -> list[Mail]:
+    async def mail(
+        self,
+        *,
+        key: str = "",
+        after: str = "",
+        limit: int = 1000,
+        slots: Collection[int] | None = None,
+    ) -> list[Mail]:
         """Events waiting in the mailbox (of `key`, else of all), in the order they were
         deposited, at most `limit`; `after` is the id of the last one seen.
         """
 
     @abstractmethod
     async def find(
-        self, *, status: str = "", dialog: str = "", after: str = "", limit: int = 1000
+        self,
+        *,
+        status: str = "",
+        dialog: str = "",
+        after: str = "",
+        limit: int = 1000,
+        slots: Collection[int] | None = None,
     ) -> list[Conversation]:
         """Conversations by key order, filtered by status and dialog where given, after key
         `after`, at most `limit`.

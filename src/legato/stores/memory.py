@@ -7,7 +7,7 @@ call that no durable store can hold would pass here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,6 +28,7 @@ from legato.model.records import (
     OutboxItem,
     Settled,
 )
+from legato.model.shards import slot_of, slot_of_key
 from legato.stores._codec import pack, unpack_call
 
 
@@ -193,40 +194,68 @@ class MemoryStore(Store):
         segments = [data for (epoch, _), data in journal if epoch == row.epoch]
         return Loaded(row, self._births[key], segments)
 
-    async def due(self, now_ms: int, limit: int) -> list[Conversation]:
+    async def due(
+        self, now_ms: int, limit: int, *, slots: Collection[int] | None = None
+    ) -> list[Conversation]:
         """See Store.due."""
         rows = [
             row
             for row in self._rows.values()
-            if 0 < row.wake_ms <= now_ms and row.status not in (FAILED, HELD)
+            if 0 < row.wake_ms <= now_ms
+            and row.status not in (FAILED, HELD)
+            and _within(slots, row.key)
         ]
         rows.sort(key=lambda row: (row.wake_ms, row.key))
         return rows[:limit]
 
     async def outbox(
-        self, *, states: Sequence[str], after: int = 0, limit: int = 1000, key: str = ""
+        self,
+        *,
+        states: Sequence[str],
+        after: int = 0,
+        limit: int = 1000,
+        key: str = "",
+        slots: Collection[int] | None = None,
     ) -> list[OutboxItem]:
         """See Store.outbox."""
         found = [
             replace(item, call=unpack_call(call))
             for number, (item, call) in self._outbox.items()
-            if number > after and item.state in states and (not key or item.key == key)
+            if number > after
+            and item.state in states
+            and (not key or item.key == key)
+            and (slots is None or slot_of(item.place) in slots)
         ]
         return found[:limit]
 
-    async def mail(self, *, key: str = "", after: str = "", limit: int = 1000) -> list[Mail]:
+    async def mail(
+        self,
+        *,
+        key: str = "",
+        after: str = "",
+        limit: int = 1000,
+        slots: Collection[int] | None = None,
+    ) -> list[Mail]:
         """See Store.mail. An `after` that is not known (any more) begins at the beginning."""
         seen = self._waiting.get(after) or self._consumed.get(after)
         last = seen.order if seen else 0
         waiting = [
             entry.mail
             for entry in self._waiting.values()
-            if entry.order > last and (not key or entry.mail.key == key)
+            if entry.order > last
+            and (not key or entry.mail.key == key)
+            and _within(slots, entry.mail.key)
         ]
         return waiting[:limit]
 
     async def find(
-        self, *, status: str = "", dialog: str = "", after: str = "", limit: int = 1000
+        self,
+        *,
+        status: str = "",
+        dialog: str = "",
+        after: str = "",
+        limit: int = 1000,
+        slots: Collection[int] | None = None,
     ) -> list[Conversation]:
         """See Store.find."""
         rows = [
@@ -235,6 +264,7 @@ class MemoryStore(Store):
             if key > after
             and (not status or row.status == status)
             and (not dialog or row.dialog == dialog)
+            and _within(slots, key)
         ]
         return rows[:limit]
 
@@ -245,3 +275,7 @@ class MemoryStore(Store):
             return None if consumed is None else consumed.reply
         kept = self._kept.get((space, name))
         return None if kept is None else kept.value
+
+
+def _within(slots: Collection[int] | None, key: str) -> bool:
+    return slots is None or slot_of_key(key) in slots

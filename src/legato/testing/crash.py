@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from legato.abc import Store
 from legato.model.records import (
@@ -53,21 +53,46 @@ class CrashingStore(Store):
     async def settle(self, settled: Sequence[Settled]) -> None:
         await self.inner.settle(settled)
 
-    async def due(self, now_ms: int, limit: int) -> list[Conversation]:
-        return await self.inner.due(now_ms, limit)
+    async def due(
+        self, now_ms: int, limit: int, *, slots: Collection[int] | None = None
+    ) -> list[Conversation]:
+        return await self.inner.due(now_ms, limit, slots=slots)
 
     async def outbox(
-        self, *, states: Sequence[str], after: int = 0, limit: int = 1000, key: str = ""
+        self,
+        *,
+        states: Sequence[str],
+        after: int = 0,
+        limit: int = 1000,
+        key: str = "",
+        slots: Collection[int] | None = None,
     ) -> list[OutboxItem]:
-        return await self.inner.outbox(states=states, after=after, limit=limit, key=key)
+        return await self.inner.outbox(
+            states=states, after=after, limit=limit, key=key, slots=slots
+        )
 
-    async def mail(self, *, key: str = "", after: str = "", limit: int = 1000) -> list[Mail]:
-        return await self.inner.mail(key=key, after=after, limit=limit)
+    async def mail(
+        self,
+        *,
+        key: str = "",
+        after: str = "",
+        limit: int = 1000,
+        slots: Collection[int] | None = None,
+    ) -> list[Mail]:
+        return await self.inner.mail(key=key, after=after, limit=limit, slots=slots)
 
     async def find(
-        self, *, status: str = "", dialog: str = "", after: str = "", limit: int = 1000
+        self,
+        *,
+        status: str = "",
+        dialog: str = "",
+        after: str = "",
+        limit: int = 1000,
+        slots: Collection[int] | None = None,
     ) -> list[Conversation]:
-        return await self.inner.find(status=status, dialog=dialog, after=after, limit=limit)
+        return await self.inner.find(
+            status=status, dialog=dialog, after=after, limit=limit, slots=slots
+        )
 
     async def get(self, space: str, name: str) -> bytes | None:
         return await self.inner.get(space, name)

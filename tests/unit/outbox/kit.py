@@ -178,10 +178,8 @@ class Faulty(MemoryStore):
         self._check()
         await super().settle(settled)
 
-    async def outbox(
-        self, *, states: Sequence[str], after: int = 0, limit: int = 1000, key: str = ""
-    ) -> list[OutboxItem]:
-        found = await super().outbox(states=states, after=after, limit=limit, key=key)
+    async def outbox(self, **asked: Any) -> list[OutboxItem]:
+        found = await super().outbox(**asked)
         reading, self.reading = self.reading, None
         if reading is not None:
             await reading()

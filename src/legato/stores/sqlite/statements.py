@@ -7,8 +7,8 @@ neighbours in the transaction are not disturbed: no savepoint is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol, TypeVar
 
 from legato.model.records import (
     COMMITTED,
@@ -24,9 +24,11 @@ from legato.model.records import (
     OutboxItem,
     Settled,
 )
+from legato.model.shards import slot_of, slot_of_key
 from legato.stores._codec import pack, unpack_call, unpack_place
 
 Row = tuple[Any, ...]
+_Keyed = TypeVar("_Keyed", Conversation, Mail)
 
 
 class Cursor(Protocol):
@@ -244,13 +246,35 @@ def load(execute: Execute, key: str) -> Loaded | None:
     return Loaded(_conversation(row[:9]), row[9], segments)
 
 
-def due(execute: Execute, now_ms: int, limit: int) -> list[Conversation]:
+def due(
+    execute: Execute, now_ms: int, limit: int, slots: Collection[int] | None = None
+) -> list[Conversation]:
     """See Store.due."""
-    return [_conversation(row) for row in execute(_DUE, (now_ms, limit)).fetchall()]
+    rows = execute(_DUE, (now_ms, _most(limit, slots))).fetchall()
+    return _within(slots, [_conversation(row) for row in rows], limit)
+
+
+# A SQLite file belongs to one process, which nearly always asks for all slots: no column holds them.
+
+
+def _most(limit: int, slots: Collection[int] | None) -> int:
+    return limit if slots is None else -1
+
+
+def _within(slots: Collection[int] | None, rows: list[_Keyed], limit: int) -> list[_Keyed]:
+    if slots is None:
+        return rows
+    return [row for row in rows if slot_of_key(row.key) in slots][:limit]
 
 
 def find(
-    execute: Execute, *, status: str, dialog: str, after: str, limit: int
+    execute: Execute,
+    *,
+    status: str,
+    dialog: str,
+    after: str,
+    limit: int,
+    slots: Collection[int] | None = None,
 ) -> list[Conversation]:
     """See Store.find."""
     where, values = "key > ?", [after]
@@ -262,28 +286,40 @@ def find(
         where += " AND dialog = ?"
         values.append(dialog)
     sql = f"SELECT {_COLUMNS} FROM conversation WHERE {where} ORDER BY key LIMIT ?"
-    return [_conversation(row) for row in execute(sql, (*values, limit)).fetchall()]
+    rows = execute(sql, (*values, _most(limit, slots))).fetchall()
+    return _within(slots, [_conversation(row) for row in rows], limit)
 
 
 def outbox(
-    execute: Execute, *, states: Sequence[str], after: int, limit: int, key: str
+    execute: Execute,
+    *,
+    states: Sequence[str],
+    after: int,
+    limit: int,
+    key: str,
+    slots: Collection[int] | None = None,
 ) -> list[OutboxItem]:
     """See Store.outbox."""
     sql, values = f"{_OUTBOX} AND state IN ({', '.join('?' * len(states))})", [after, *states]
     if key:
         sql += " AND key = ?"
         values.append(key)
-    rows = execute(f"{sql} ORDER BY id LIMIT ?", (*values, limit)).fetchall()
-    return [_item(row) for row in rows]
+    rows = execute(f"{sql} ORDER BY id LIMIT ?", (*values, _most(limit, slots))).fetchall()
+    items = [_item(row) for row in rows]
+    if slots is None:
+        return items
+    return [item for item in items if slot_of(item.place) in slots][:limit]
 
 
-def mail(execute: Execute, *, key: str, after: str, limit: int) -> list[Mail]:
+def mail(
+    execute: Execute, *, key: str, after: str, limit: int, slots: Collection[int] | None = None
+) -> list[Mail]:
     """See Store.mail. An `after` that is not known (any more) begins at the beginning."""
     if key:
-        rows = execute(_MAIL_OF, (key, after, limit)).fetchall()
+        rows = execute(_MAIL_OF, (key, after, _most(limit, slots))).fetchall()
     else:
-        rows = execute(_MAIL, (after, limit)).fetchall()
-    return [Mail(_text(row[0]), _text(row[1]), row[2]) for row in rows]
+        rows = execute(_MAIL, (after, _most(limit, slots))).fetchall()
+    return _within(slots, [Mail(_text(row[0]), _text(row[1]), row[2]) for row in rows], limit)
 
 
 def get(execute: Execute, space: str, name: str) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from legato.abc.store import Store
@@ -121,33 +121,54 @@ class SQLiteStore(Store):
         """See Store.load."""
         return self._read(lambda execute: statements.load(execute, key), snapshot=True)
 
-    async def due(self, now_ms: int, limit: int) -> list[Conversation]:
+    async def due(
+        self, now_ms: int, limit: int, *, slots: Collection[int] | None = None
+    ) -> list[Conversation]:
         """See Store.due."""
-        return self._read(lambda execute: statements.due(execute, now_ms, limit))
+        return self._read(lambda execute: statements.due(execute, now_ms, limit, slots))
 
     async def outbox(
-        self, *, states: Sequence[str], after: int = 0, limit: int = 1000, key: str = ""
+        self,
+        *,
+        states: Sequence[str],
+        after: int = 0,
+        limit: int = 1000,
+        key: str = "",
+        slots: Collection[int] | None = None,
     ) -> list[OutboxItem]:
         """See Store.outbox."""
         return self._read(
             lambda execute: statements.outbox(
-                execute, states=states, after=after, limit=limit, key=key
+                execute, states=states, after=after, limit=limit, key=key, slots=slots
             )
         )
 
-    async def mail(self, *, key: str = "", after: str = "", limit: int = 1000) -> list[Mail]:
+    async def mail(
+        self,
+        *,
+        key: str = "",
+        after: str = "",
+        limit: int = 1000,
+        slots: Collection[int] | None = None,
+    ) -> list[Mail]:
         """See Store.mail."""
         return self._read(
-            lambda execute: statements.mail(execute, key=key, after=after, limit=limit)
+            lambda execute: statements.mail(execute, key=key, after=after, limit=limit, slots=slots)
         )
 
     async def find(
-        self, *, status: str = "", dialog: str = "", after: str = "", limit: int = 1000
+        self,
+        *,
+        status: str = "",
+        dialog: str = "",
+        after: str = "",
+        limit: int = 1000,
+        slots: Collection[int] | None = None,
     ) -> list[Conversation]:
         """See Store.find."""
         return self._read(
             lambda execute: statements.find(
-                execute, status=status, dialog=dialog, after=after, limit=limit
+                execute, status=status, dialog=dialog, after=after, limit=limit, slots=slots
             )
         )
 

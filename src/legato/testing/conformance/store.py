@@ -278,7 +278,7 @@ class StoreConformance(CommitConformance):
             key = f"key {number}"
             await done(store, begin(key, row=row(key, status=status, dialog=dialog)))
 
-        async def keys(after: str = "", limit: int = 99, **filters: str) -> str:
+        async def keys(after: str = "", limit: int = 99, **filters: Any) -> str:
             found = await store.find(after=after, limit=limit, **filters)
             return "".join(conversation.key[-1] for conversation in found)
 

@@ -1,0 +1,1 @@
+"""Queues between gateways and workers."""
