@@ -152,11 +152,11 @@ STEPS = (100_000, 1_000_000, 10_000_000, 100_000_000)
 
 def plan_table(loads: Sequence[Load]) -> list[str]:
     """The plans of several loads, as a table in Markdown."""
-    lines = [
-        "| users a day | updates/s, average / peak | cells | shards each | gateway cores "
-        + "| worker cores | broker cores | database cores | partitions | log MB/s | disk GB |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    heads = (
+        *("users a day", "updates/s, average / peak", "cells", "shards each", "gateway cores"),
+        *("worker cores", "broker cores", "database cores", "partitions", "log MB/s", "disk GB"),
+    )
+    lines = [f"| {' | '.join(heads)} |", "|" + "---:|" * len(heads)]
     for load in loads:
         p = plan(load)
         lines.append(
