@@ -4,6 +4,9 @@ them. Times are milliseconds since the Unix epoch, of our clock.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from msgspec import Struct
 
 from legato.model.events import Address, AnyEvent
@@ -277,6 +280,11 @@ class Commit(Struct, frozen=True, kw_only=True):
         outbox: Items to queue (their ids are given by the store).
         puts: (space, name, value) to remember; value None forgets.
         purge_ms: Forget consumed update ids and kept message ids older than this; 0 = do not.
+        within: Runs inside the transaction, on the store's own connection (asyncpg.Connection for
+            Postgres), after fence and update id have been checked; returns the segment to append
+            instead of `segment`. If it raises, nothing is written and the error goes to the caller.
+            It may be called again after a rollback, so it must do nothing but SQL on what it is
+            given. A store that has no such thing raises Unsupported before writing anything.
     """
 
     at_ms: int
@@ -293,6 +301,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     outbox: tuple[OutboxItem, ...] = ()
     puts: tuple[tuple[str, str, bytes | None], ...] = ()
     purge_ms: int = 0
+    within: Callable[[Any], Awaitable[bytes]] | None = None
 
 
 COMMITTED = "committed"
