@@ -1,5 +1,6 @@
 """Every store that needs no server passes the shipped suite."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,15 @@ from legato.testing.conformance.store import StoreConformance
 
 
 class TestMemoryStore(StoreConformance):
+    runs_sql = False
+
     async def make_store(self) -> Store:
         return MemoryStore()
+
+
+class TestMemoryStoreBesideADatabase(StoreConformance):
+    async def make_store(self) -> Store:
+        return MemoryStore(lambda: nullcontext("what SQL runs on"))
 
 
 class TestSQLiteStore(StoreConformance):

@@ -282,9 +282,10 @@ class Commit(Struct, frozen=True, kw_only=True):
         purge_ms: Forget consumed update ids and kept message ids older than this; 0 = do not.
         within: Runs inside the transaction, on the store's own connection (asyncpg.Connection for
             Postgres), after fence and update id have been checked; returns the segment to append
-            instead of `segment`. If it raises, nothing is written and the error goes to the caller.
-            It may be called again after a rollback, so it must do nothing but SQL on what it is
-            given. A store that has no such thing raises Unsupported before writing anything.
+            instead of `segment`. If it raises, nothing is written and the error goes to the caller
+            as it is; if the connection broke meanwhile, StoreUnavailable does. It may be called
+            again after a rollback, so it must do nothing but SQL on what it is given. A store that
+            has no such thing raises Unsupported before writing anything.
     """
 
     at_ms: int

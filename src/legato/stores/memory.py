@@ -7,12 +7,15 @@ call that no durable store can hold would pass here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from legato.abc.store import Store
+from legato.errors import Unsupported
 from legato.model.records import (
     COMMITTED,
     CONFLICT,
@@ -30,6 +33,15 @@ from legato.model.records import (
 )
 from legato.model.shards import slot_of, slot_of_key
 from legato.stores._codec import pack, unpack_call
+
+NO_SQL = (
+    "memory:// has no database that SQL of yours could run in: chat.tx() needs a store that has "
+    "one, postgresql://... or sqlite:///bot.db"
+)
+
+
+class _Overtaken(Exception):
+    """Private: undoes the app's transaction, since ours was refused."""
 
 
 class _Waiting(Struct):
@@ -57,7 +69,13 @@ class _Kept(Struct):
 class MemoryStore(Store):
     """Holds everything in this process. `close` keeps it, so the same object can be opened again.
 
-    Safe for any number of tasks of one event loop: no method awaits anything.
+    Safe for any number of tasks of one event loop: no method awaits anything, but for `within`.
+
+    Args:
+        transaction: Begins a transaction of the app's own database, which is committed when it is
+            left, and undone when it is left by an exception; what it gives is what
+            `Commit.within` is given. None: `within` is Unsupported. It stands in for a store whose
+            database is the app's, in tests: a death between its commit and ours parts the two.
     """
 
     __slots__ = (
@@ -69,10 +87,14 @@ class MemoryStore(Store):
         "_last_id",
         "_outbox",
         "_rows",
+        "_transaction",
         "_waiting",
     )
 
-    def __init__(self) -> None:
+    def __init__(
+        self, transaction: Callable[[], AbstractAsyncContextManager[Any]] | None = None
+    ) -> None:
+        self._transaction = transaction
         self._rows: dict[str, Conversation] = {}
         self._births: dict[str, bytes] = {}
         self._journals: dict[str, dict[tuple[int, int], bytes]] = {}
@@ -93,10 +115,37 @@ class MemoryStore(Store):
 
     async def commit(self, commit: Commit) -> Committed:
         """See Store.commit."""
+        if commit.within is not None:
+            return await self._commit_within(commit, commit.within)
+        return self._refused(commit) or self._written(commit)
+
+    async def _commit_within(
+        self, commit: Commit, within: Callable[[Any], Awaitable[bytes]]
+    ) -> Committed:
+        if self._transaction is None:
+            raise Unsupported(NO_SQL)
+        refused = self._refused(commit)
+        if refused is not None:
+            return refused
+        try:
+            async with self._transaction() as sql:
+                segment = await within(sql)
+                refused = self._refused(commit)  # somebody was faster meanwhile
+                if refused is not None:
+                    raise _Overtaken
+                return self._written(replace(commit, segment=segment))
+        except _Overtaken:
+            assert refused is not None
+            return refused
+
+    def _refused(self, commit: Commit) -> Committed | None:
         if commit.update_id and commit.update_id in self._consumed:
             return Committed(DUPLICATE, reply=self._consumed[commit.update_id].reply)
         if commit.key and not self._fence_holds(commit):
             return Committed(CONFLICT)
+        return None
+
+    def _written(self, commit: Commit) -> Committed:
         calls = [pack(item.call) for item in commit.outbox]  # may refuse, so before any write
         if commit.update_id:
             mail = self._waiting.pop(commit.update_id, None)

@@ -7,7 +7,7 @@ neighbours in the transaction are not disturbed: no savepoint is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Protocol, TypeVar
 
 from legato.model.records import (
@@ -28,6 +28,7 @@ from legato.model.shards import slot_of, slot_of_key
 from legato.stores._codec import pack, unpack_call, unpack_place
 
 Row = tuple[Any, ...]
+Within = Callable[[Any], Awaitable[bytes]]
 _Keyed = TypeVar("_Keyed", Conversation, Mail)
 
 
@@ -114,8 +115,10 @@ _DELIVERED = "DELETE FROM outbox WHERE id = ?"
 _SETTLE = """UPDATE outbox SET state = ?, attempts = ?, not_before_ms = ?, error = ? WHERE id = ?"""
 
 
-def write_commit(execute: Execute, commit: Commit) -> Committed:
-    """Applies one commit, or refuses it without a trace."""
+def write_commit(
+    execute: Execute, commit: Commit, run: Callable[[Within], bytes] | None = None
+) -> Committed:
+    """Applies one commit, or refuses it without a trace. `run` runs its `within`."""
     key, update_id = commit.key, commit.update_id
     number = _fenced(execute, commit) if key else 0
     if number is None:
@@ -128,8 +131,12 @@ def write_commit(execute: Execute, commit: Commit) -> Committed:
         if consumed.rowcount == 0:
             seen = execute(_SEEN, (update_id,)).fetchone()
             return Committed(DUPLICATE, reply=seen[0] or b"")
+    segment = commit.segment
+    if commit.within is not None:
+        assert run is not None
+        segment = run(commit.within)
     if key:
-        _write_conversation(execute, commit, number)
+        _write_conversation(execute, commit, number, segment)
     for mail in commit.deposit:
         execute(_DEPOSIT, (mail.id, mail.key, mail.payload, commit.at_ms))
     ids = tuple([_queue(execute, item, commit.at_ms) for item in commit.outbox])
@@ -154,7 +161,7 @@ def _fenced(execute: Execute, commit: Commit) -> int | None:
     return 0 if found is None else found[2]
 
 
-def _write_conversation(execute: Execute, commit: Commit, number: int) -> None:
+def _write_conversation(execute: Execute, commit: Commit, number: int, segment: bytes) -> None:
     row = commit.row
     if number and commit.aside:
         execute(_MOVE, (commit.aside, number))
@@ -182,8 +189,8 @@ def _write_conversation(execute: Execute, commit: Commit, number: int) -> None:
         execute(_UPDATE, values)
         if commit.expect is not None and row.epoch != commit.expect[0]:
             execute(_DELETE_JOURNAL, (number,))
-    if commit.segment:
-        execute(_APPEND, (number, row.head, commit.segment))
+    if segment:
+        execute(_APPEND, (number, row.head, segment))
 
 
 def _queue(execute: Execute, item: OutboxItem, at_ms: int) -> int:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from legato.abc.store import Store
-from legato.errors import ConfigError, StoreCorrupt, StoreUnavailable
+from legato.errors import ConfigError, StoreCorrupt, StoreError, StoreUnavailable
 from legato.model.records import Commit, Committed, Conversation, Loaded, Mail, OutboxItem, Settled
 from legato.stores.sqlite import statements
 from legato.stores.sqlite.files import Connect, Connection, Database, connect
 from legato.stores.sqlite.statements import Execute
+from legato.stores.sqlite.within import Failed
 from legato.stores.sqlite.writer import GroupWriter, InlineWriter, Result, Transactions, Work
 
 _T = TypeVar("_T")
@@ -114,6 +115,13 @@ class SQLiteStore(Store):
             return await writer.submit(work)
         except sqlite3.Error as error:
             raise self._database.error(error) from error
+        except Failed as failed:
+            error_of_app = failed.error
+        if isinstance(error_of_app, sqlite3.Error):
+            ours = self._database.error(error_of_app)
+            if type(ours) is not StoreError:  # the disk, a lock: not about the statement
+                raise ours from error_of_app
+        raise error_of_app
 
     # -- reading: on the caller's thread, it takes microseconds -------------------------------
 

@@ -25,6 +25,7 @@ from legato.errors import Misuse, StoreError, StoreFull, StoreUnavailable
 from legato.model.records import Commit, Committed, Settled
 from legato.stores.sqlite.files import Connection, Database
 from legato.stores.sqlite.statements import Execute, tolerant, write_commit, write_settled
+from legato.stores.sqlite.within import run_within
 
 BATCH = 64
 """Jobs in one transaction at most: bounds how long the loop is kept (about 25 us a job)."""
@@ -70,10 +71,16 @@ class Transactions:
         """
         execute = tolerant(self._execute) if careful else self._execute
         try:
-            return [_write(execute, work) for work in works]
+            return [self._write(execute, work) for work in works]
         except BaseException:
             self.undo()
             raise
+
+    def _write(self, execute: Execute, work: Work) -> Result:
+        if not isinstance(work, Commit):
+            write_settled(execute, work)
+            return None
+        return write_commit(execute, work, lambda within: run_within(self._connection, within))
 
     def commit(self) -> None:
         """COMMIT: on the disk once this returns."""
@@ -116,13 +123,6 @@ class Transactions:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _write(execute: Execute, work: Work) -> Result:
-    if isinstance(work, Commit):
-        return write_commit(execute, work)
-    write_settled(execute, work)
-    return None
 
 
 class InlineWriter:

@@ -44,11 +44,12 @@ from legato.testing.conformance._samples import (
     texts,
 )
 from legato.testing.conformance._store_commits import CommitConformance
+from legato.testing.conformance._store_within import WithinConformance
 
 NASTY = "NUL \0, a lone surrogate \ud800, \U0001f600, a quote ' and \u202e"
 
 
-class StoreConformance(CommitConformance):
+class StoreConformance(CommitConformance, WithinConformance):
     """Every sentence of `legato.abc.store` and of `Commit`, as a test."""
 
     opened: list[Store]
