@@ -24,6 +24,7 @@ from legato.app.runtime import Runtime, RuntimeSettings
 from legato.app.settings import Settings, load_settings
 from legato.deploy.clock import SystemClock
 from legato.deploy.parts import hosted_platforms, make_store
+from legato.deploy.signature import check_request, may_reply
 from legato.errors import Forged, StoreError, Unavailable
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Function:
         self._runtime: Runtime | None = None
         self._platforms: dict[str, Platform] = {}
         self._purged_ms = 0
+        self._key = ""
 
     def aws(self, event: Any, context: Any = None) -> Answer:
         """Handles one invocation: a request to the function's URL (payload version 2.0), or any other
@@ -115,8 +117,9 @@ class Function:
     async def _update(
         self, runtime: Runtime, platform: Platform, request: HttpRequest, until: float
     ) -> Answer:
-        platform.verify(request)
-        received = await runtime.receive(platform, request.body, may_reply=True)
+        check_request(platform, request, self._key, self._clock)
+        answers = may_reply(request.headers)
+        received = await runtime.receive(platform, request.body, may_reply=answers)
         if received.release is not None:
             received.release()  # the others go first: only then is it answered
         elif received.reply is not None:
@@ -163,6 +166,7 @@ class Function:
     async def _start(self) -> Runtime:
         settings = load_settings(self._flags, folders=["."])
         platforms = hosted_platforms(settings, self._app.prefixes, self._clock)
+        self._key = settings.key
         # Shared: the service runs several of us at once, or has one frozen that would hold the lock
         # for ever. The fence keeps conversations whole.
         store = make_store(settings.store or "sqlite:///legato.db", threads=False, shared=True)

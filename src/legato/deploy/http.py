@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from legato.abc import HttpRequest, Platform
+from legato.deploy.signature import check_request, may_reply
 from legato.errors import ConfigError, Forged, StoreError, Unavailable
 
 if TYPE_CHECKING:
@@ -53,13 +54,15 @@ class Endpoint:
     Args:
         runtime: Takes the updates; started and stopped by somebody else.
         chat: Serves "/" and everything below "/web/"; None: there is no web chat.
+        key: LEGATO_KEY; if it is set, updates that a listener forwards are taken, too.
 
     Attributes:
         draining: Set once the process is about to end: /healthz says so.
     """
 
-    def __init__(self, runtime: Runtime, chat: Asgi | None = None) -> None:
+    def __init__(self, runtime: Runtime, chat: Asgi | None = None, key: str = "") -> None:
         self._runtime = runtime
+        self._key = key
         self.draining: bool = False
         self._chat = chat
         self._platforms = {f"/{p.name}": p for p in runtime.platforms.values()}
@@ -80,8 +83,9 @@ class Endpoint:
         try:
             body = await read_body(scope, receive)
             headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
-            platform.verify(HttpRequest("POST", target(scope), headers, body))
-            received = await self._runtime.receive(platform, body, may_reply=True)
+            request = HttpRequest("POST", target(scope), headers, body)
+            check_request(platform, request, self._key, self._runtime.clock)
+            received = await self._runtime.receive(platform, body, may_reply=may_reply(headers))
             release = received.release
             if received.reply is None:
                 await answer(send, 200)
@@ -245,7 +249,7 @@ class Hosted:
         except BaseException:
             await process.close(0)
             raise
-        return Endpoint(process.runtime)
+        return Endpoint(process.runtime, key=settings.key)
 
     async def _stop(self) -> None:
         process, self._process, self._endpoint = self._process, None, None

@@ -175,7 +175,7 @@ class _Run:
 
             host, _ = self._settings.listen or DEFAULT_LISTEN
             chat = WebChat(process.runtime, self._web, self._app.name, host)
-        return Endpoint(process.runtime, chat)
+        return Endpoint(process.runtime, chat, self._settings.key)
 
     def _start_listening(self, process: Process, stopping: Stopping) -> None:
         for platform in self._own:
