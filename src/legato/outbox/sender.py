@@ -20,9 +20,9 @@ from legato.errors import StoreError
 from legato.model.events import Address
 from legato.model.records import DEAD, QUEUED, SENDING, SENT, Call, Commit, OutboxItem, Settled
 from legato.outbox.backoff import Backoff
+from legato.outbox.bots import Bot
 from legato.outbox.dispatch import Dispatcher
 from legato.outbox.lanes import Asked, Lane
-from legato.outbox.limits import BotLimits, Pace
 from legato.outbox.pacing import Pacing, Window
 from legato.outbox.settings import RelaySettings, RelayStats
 from legato.outbox.settler import Settler
@@ -36,21 +36,6 @@ KEPT = 10_000
 
 OnGone = Callable[[OutboxItem, Verdict], Awaitable[None]]
 Lookup = Callable[[Address], Platform | None]
-
-
-class Bot:
-    """A bot's adapter and its limits."""
-
-    __slots__ = ("limits", "platform")
-
-    def __init__(self, platform: Platform) -> None:
-        self.platform: Platform = platform
-        self.limits: BotLimits[Lane] = BotLimits(platform.limits)
-
-    def pace(self, place: Address) -> Pace:
-        """The limit that binds this chat."""
-        limits = self.limits
-        return limits.group if self.platform.group(place) else limits.private
 
 
 class Sender:
@@ -154,8 +139,8 @@ class Sender:
         if self._moved and (chat := self._moved.get(place.lane)):
             call = readdressed(call, place.chat, chat)
             place = replace(place, chat=chat)
-        if item.id and careful(item, call):
-            await self.dispatch.durably(Settled(item.id, SENDING, item.attempts))
+        if item.id:
+            await self._safe_to_send(lane, item, call)
         verdict = await self._attempt(bot, call, place)
         if window is not None:
             self._pacing.landed(item.place.lane)
@@ -163,6 +148,14 @@ class Sender:
             self._sent(lane, verdict)
         else:
             self._failed(bot, lane, item, verdict)
+
+    async def _safe_to_send(self, lane: Lane, item: OutboxItem, call: Call) -> None:
+        """Returns once a crash in the send would leave no more in doubt than that one message."""
+        if self.settler.unsettled(lane.name):
+            self.dispatch.settle_soon()
+            await self.settler.settled(lane.name)
+        if careful(item, call):
+            await self.dispatch.durably(Settled(item.id, SENDING, item.attempts))
 
     async def _admitted(
         self, bot: Bot, lane: Lane, item: OutboxItem, window: Window | None
@@ -235,7 +228,10 @@ class Sender:
         entry = lane.queue[0]
         if not isinstance(entry, OutboxItem):
             entry.tell(verdict)
-        elif entry.ref and verdict.message_id:
+            lane.pop()
+            return
+        marked = "" if entry.call.idempotent else lane.name
+        if entry.ref and verdict.message_id:
             self.settler.put(
                 Settled(
                     entry.id,
@@ -244,10 +240,11 @@ class Sender:
                     epoch=entry.epoch,
                     ref=entry.ref,
                     message_id=verdict.message_id,
-                )
+                ),
+                marked,
             )
         else:
-            self.settler.put(Settled(entry.id, SENT))
+            self.settler.put(Settled(entry.id, SENT), marked)
         lane.pop()
 
     def _failed(self, bot: Bot, lane: Lane, item: OutboxItem, verdict: Verdict) -> None:

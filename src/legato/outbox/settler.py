@@ -27,10 +27,13 @@ class Settler:
         "_backoff",
         "_clock",
         "_durable",
+        "_lanes",
+        "_lanes_writing",
         "_pending",
         "_recent",
         "_recent_size",
         "_store",
+        "_waiters",
         "_writing",
         "running",
     )
@@ -42,6 +45,9 @@ class Settler:
         self._pending: dict[int, Settled] = {}
         self._writing: dict[int, Settled] = {}
         self._durable: list[asyncio.Future[None]] = []
+        self._lanes: set[str] = set()
+        self._lanes_writing: set[str] = set()
+        self._waiters: list[asyncio.Future[None]] = []
         self._recent: OrderedDict[str, str] = OrderedDict()
         self._recent_size = recent
         self.running: bool = False
@@ -60,9 +66,16 @@ class Settler:
         """The items whose fate is known but not durable yet."""
         return self._pending.keys() | self._writing.keys()
 
-    def put(self, settled: Settled) -> None:
-        """Takes note; the caller sees to it that `drain` runs."""
+    def put(self, settled: Settled, lane: str = "") -> None:
+        """Takes note; the caller sees to it that `drain` runs.
+
+        Args:
+            settled: The fate.
+            lane: Where it was sent, "" if it was not: `unsettled` tells until that is durable.
+        """
         self._pending[settled.id] = settled
+        if lane:
+            self._lanes.add(lane)
         if settled.message_id and settled.ref and settled.state == SENT:
             self._recent[f"{settled.key}|{settled.epoch}|{settled.ref}"] = settled.message_id
 
@@ -72,6 +85,17 @@ class Settler:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._durable.append(future)
         return future
+
+    def unsettled(self, lane: str) -> bool:
+        """Whether the last message sent in `lane` would be sent again after a crash now."""
+        return lane in self._lanes or lane in self._lanes_writing
+
+    async def settled(self, lane: str) -> None:
+        """Returns once that is over. Somebody must be in `drain`."""
+        while self.unsettled(lane):
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(future)
+            await future
 
     async def message_id(self, handle: str) -> str:
         """Platform id of the message under "key|epoch|ref", "" if none was sent.
@@ -106,6 +130,7 @@ class Settler:
         batch, self._pending = self._pending, {}
         durable, self._durable = self._durable, []
         self._writing = batch
+        self._lanes_writing, self._lanes = self._lanes, set()
         done = False
         try:
             await self._store.settle(list(batch.values()))
@@ -114,14 +139,17 @@ class Settler:
             log.warning("the store did not take what became of %d messages: %s", len(batch), error)
         finally:
             self._writing = {}
+            lanes, self._lanes_writing = self._lanes_writing, set()
             if not done:
                 self._pending = {**batch, **self._pending}
                 self._durable = durable + self._durable
+                self._lanes |= lanes
         if done:
-            for future in durable:
+            self._trim()
+            waiters, self._waiters = self._waiters, []
+            for future in (*durable, *waiters):
                 if not future.done():
                     future.set_result(None)
-            self._trim()
         return done
 
     def _trim(self) -> None:

@@ -196,9 +196,9 @@ async def test_a_quiet_room_is_not_written_down_and_a_busy_one_with_every_messag
 
 
 @virtual
-async def test_a_store_that_fails_delays_nothing() -> None:
+async def test_a_store_that_fails_delays_nothing_that_may_be_repeated() -> None:
     async with Room() as room:
-        items = await room.commit(*[item("say") for _ in range(20)])
+        items = await room.commit(*[item("say", idempotent=True) for _ in range(20)])
         room.store.broken = True
         room.relay.offer(items)
         await asyncio.sleep(0.1)

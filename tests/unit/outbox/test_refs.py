@@ -42,7 +42,7 @@ async def test_an_edit_after_a_restart_finds_the_id_in_the_store() -> None:
 async def test_an_id_is_known_before_it_is_durable_however_many_there_are() -> None:
     async with World(recent=2) as w:
         said = await w.commit(
-            *(item("send", f"{n}", ref=REF) for n in range(9)),
+            *(item("send", f"{n}", ref=REF, idempotent=True) for n in range(9)),
             item("edit", "0", target=REF, fill="id"),
         )
         w.bot.answer("send", *(Verdict("sent", message_id=f"m{n}") for n in range(9)))

@@ -11,7 +11,7 @@ from tests.unit.outbox.kit import Scripted, World, item, virtual
 async def test_what_gathers_while_a_batch_is_written_is_the_next_batch() -> None:
     async with World() as w:
         w.store.slow_s = 1.0
-        await w.say(item("first", "0"))
+        await w.say(item("first", "x"))
         await asyncio.sleep(0.5)
         await w.say(*(item("m", f"{n}") for n in range(5)))
         assert await w.relay.flush(60) == 0
@@ -19,12 +19,24 @@ async def test_what_gathers_while_a_batch_is_written_is_the_next_batch() -> None
 
 
 @virtual
-async def test_a_lane_goes_on_while_its_settlement_is_written() -> None:
+async def test_a_message_waits_until_the_one_before_it_in_its_chat_is_marked() -> None:
     async with World() as w:
         w.store.slow_s = 10.0
-        await w.say(item("a"), item("b"))
+        await w.say(item("a"), item("b"), item("other", "d"))
         await asyncio.sleep(1)
-        assert w.bot.methods() == ["a", "b"]
+        assert w.bot.methods() == ["a", "other"]  # a crash now repeats one message of each chat
+        await asyncio.sleep(10)
+        assert w.bot.methods() == ["a", "other", "b"]
+        assert await w.relay.flush(60) == 0
+
+
+@virtual
+async def test_a_message_goes_on_at_once_after_a_call_that_may_be_repeated() -> None:
+    async with World() as w:
+        w.store.slow_s = 10.0
+        await w.say(item("edit", idempotent=True), item("b"))
+        await asyncio.sleep(1)
+        assert w.bot.methods() == ["edit", "b"]
         assert await w.relay.flush(60) == 0
 
 
@@ -45,7 +57,7 @@ async def test_a_store_that_fails_loses_nothing_and_nothing_is_sent_twice() -> N
         w.store.broken = True
         w.relay.offer(said)
         assert await w.relay.flush(120) == 2
-        assert w.bot.methods() == ["a", "b"]
+        assert w.bot.methods() == ["a"]
         w.store.broken = False
         assert await w.relay.recover() == 0
         assert await w.relay.flush(120) == 0
