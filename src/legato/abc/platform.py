@@ -162,6 +162,18 @@ class Platform(ABC):
         """The call as body of the answer to a webhook request (JSON), None if it cannot ride."""
         return None
 
+    def forwarding(self) -> dict[str, str]:
+        """Headers that make a raw update, sent on by a process of ours to another one's webhook,
+        authentic there. Default: none; the platform has no such form.
+        """
+        return {}
+
+    def replied(self, body: bytes) -> tuple[Call, Address] | None:
+        """The call in an answer to a webhook request (`webhook_reply` backwards) and where it goes,
+        None if there is none: for who sent the request in the platform's place.
+        """
+        return None
+
     def group(self, place: Address) -> bool:
         """Whether the place is a group or room (which limit binds). Default: user != chat."""
         return place.user != place.chat

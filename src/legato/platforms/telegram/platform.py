@@ -178,6 +178,21 @@ class Telegram(Platform):
         except (TypeError, ValueError, RecursionError):
             return None
 
+    def forwarding(self) -> dict[str, str]:
+        """See Platform: the webhook's secret."""
+        return {SECRET_HEADER: self._secret} if self._secret else {}
+
+    def replied(self, body: bytes) -> tuple[Call, Address] | None:
+        """See Platform."""
+        try:
+            params = msgspec.json.decode(body, type=dict[str, object])
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+        method, chat = params.pop("method", None), params.get("chat_id", "")
+        if not isinstance(method, str) or not (method.isascii() and method.isalpha()):
+            return None
+        return Call(method, params), Address(self.name, self.bot, str(chat))
+
     def group(self, place: Address) -> bool:
         """See Platform. An anonymous administrator is, as a user, the group itself."""
         return place.chat[:1] in ("-", "@")
