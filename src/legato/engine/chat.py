@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NoReturn, Self, TypeVar, Unpack, overload
 
 from legato.engine import outgoing
@@ -14,6 +14,7 @@ from legato.engine.commands import (
     Receive,
     Sleep,
     Step,
+    Tx,
     WaitFor,
     event_tag_of,
 )
@@ -225,7 +226,7 @@ class Chat(Surroundings):
             args, kwargs: Its arguments.
             retries: Tries again so often when it raises, with growing pauses.
             at_most_once: Never runs twice; after a crash raises StepInterrupted instead.
-            timeout: Limit of one try.
+            timeout: Limit of one try, 0 = none; by default the App's (`App(step_timeout=)`).
             key: Name in the journal, if the function's is not name enough.
 
         Raises:
@@ -244,6 +245,36 @@ class Chat(Surroundings):
             timeout_s=seconds(timeout),
         )
         return await step
+
+    async def tx(
+        self,
+        fn: Callable[..., Awaitable[T]],
+        *args: Any,
+        timeout: Seconds | None = None,
+        key: str = "",
+        **kwargs: Any,
+    ) -> T:
+        """Runs SQL of yours in the very transaction that journals its result: exactly once.
+
+        `fn` is an `async` function whose first parameter is that transaction: asyncpg's Connection
+        where the store is Postgres, calls of the same names where it is SQLite. It may run again
+        after a rollback, so it must do nothing else. If it raises, nothing is written, and the
+        exception is raised here.
+
+        Args:
+            fn: The function.
+            args, kwargs: Its arguments, after the transaction.
+            timeout: Limit of one run; it holds locks meanwhile.
+            key: Name in the journal, if the function's is not name enough.
+
+        Raises:
+            Unsupported: The store has no such thing.
+            StepError: It raised an exception that is not registered (see `legato.register`).
+        """
+        self._driving()
+        name = key or getattr(fn, "__name__", type(fn).__name__)
+        result: T = await Tx(name, fn, args, kwargs, timeout_s=seconds(timeout))
+        return result
 
     async def download(self, file: Photo | File, path: str) -> str:
         """Saves a received photo or file under `path` (a step); returns the path."""

@@ -211,6 +211,28 @@ class Step(Effect):
         self.at_most_once: bool = at_most_once
 
 
+class Tx(Effect):
+    """A function that runs inside the very transaction that journals its result."""
+
+    __slots__ = ("args", "fn", "kwargs")
+
+    kind = "tx"
+
+    def __init__(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        timeout_s: float | None = None,
+    ) -> None:
+        super().__init__(name, timeout_s)
+        self.fn: Callable[..., Any] = fn
+        self.args: tuple[Any, ...] = args
+        self.kwargs: dict[str, Any] = kwargs
+
+
 class PlatformCall(Effect):
     """A call of the platform's own API whose answer the dialog wants."""
 

@@ -38,7 +38,7 @@ def answers(records: Iterable[Record]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for record in records:
-        if record.kind not in ("ask", "step", "call", "signal") or record.error is not None:
+        if record.kind not in ("ask", "step", "tx", "call", "signal") or record.error is not None:
             continue
         value = from_stored(record.value)
         found[f"{record.name}:{record.path}"] = value

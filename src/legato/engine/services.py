@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from legato.abc import Clock, Platform, Store, Verdict
+from legato.abc.observer import NOBODY, Observer, traced
 from legato.engine import outgoing
 from legato.engine.dialog import Dialogs
+from legato.engine.watchdog import DEFAULT_S, Watchdog
 from legato.errors import StepError, StepInterrupted, UserGone
 from legato.model.events import Address, File, Photo
 from legato.model.messages import Raw
@@ -37,6 +39,11 @@ class Services:
         platform: Finds the adapter for a place.
         apology: Said once when a dialog fails, "" for nothing.
         download: Saves a received file: (place, file, path) -> path.
+        observer: Is told what happens.
+        step_timeout_s: Limit of one try of a step that has none of its own, 0 = none.
+
+    Attributes:
+        watchdog: Runs the steps, and knows how many were given up.
     """
 
     def __init__(
@@ -49,6 +56,8 @@ class Services:
         platform: Callable[[Address], Platform],
         apology: str,
         download: Callable[[Address, Photo | File, str], Any],
+        observer: Observer = NOBODY,
+        step_timeout_s: float = DEFAULT_S,
     ) -> None:
         self.store = store
         self.relay = relay
@@ -56,6 +65,8 @@ class Services:
         self.dialogs = dialogs
         self.platform = platform
         self.apology = apology
+        self.watchdog: Watchdog = Watchdog(step_timeout_s)
+        self.observer = observer
         self._download = download
         self._chat_services: dict[tuple[str, str], outgoing.Services] = {}
 
@@ -80,7 +91,7 @@ class Services:
             UserGone, StepError, StepInterrupted: By the verdict.
         """
         calls = self.platform(place).render(raw, place)
-        verdict = await self.relay.call(calls[0], place)
+        verdict = await self.relay.call(traced(calls[0]), place)
         if verdict.outcome == "sent":
             return verdict.result
         if verdict.outcome == "gone":

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from datetime import timedelta
+from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from legato.abc.clock import Clock
 from legato.engine import guard
 from legato.engine.commands import Step
+from legato.engine.watchdog import Watchdog
 from legato.errors import ControlFlow, Evict
 
 FIRST_PAUSE_S = 1.0
@@ -29,7 +30,7 @@ def idempotency_key() -> str:
     return _KEY.get()
 
 
-async def run_step(step: Step, key: str, clock: Clock) -> Any:
+async def run_step(step: Step, key: str, clock: Clock, watchdog: Watchdog) -> Any:
     """Runs a step with its retries; returns its result.
 
     Raises:
@@ -39,7 +40,7 @@ async def run_step(step: Step, key: str, clock: Clock) -> Any:
     try:
         for attempt in range(step.retries + 1):
             try:
-                return await _once(step)
+                return await _once(step, watchdog)
             except Exception:
                 if attempt == step.retries:
                     raise
@@ -49,14 +50,10 @@ async def run_step(step: Step, key: str, clock: Clock) -> Any:
     raise AssertionError("unreachable")
 
 
-async def _once(step: Step) -> Any:
-    if _is_async(step.fn):
-        work = step.fn(*step.args, **step.kwargs)
-    else:
-        work = asyncio.to_thread(step.fn, *step.args, **step.kwargs)
+async def _once(step: Step, watchdog: Watchdog) -> Any:
+    call = partial(step.fn, *step.args, **step.kwargs)
     try:
-        result = await (work if step.timeout_s is None else asyncio.wait_for(work, step.timeout_s))
-        return await result if asyncio.iscoroutine(result) else result
+        return await watchdog.run(step.name, call, step.timeout_s, thread=not is_async(step.fn))
     except ControlFlow as error:
         raise RuntimeError(f"{step.name} raised {type(error).__name__} outside a dialog") from error
 
@@ -65,9 +62,19 @@ CO_COROUTINE = 0x80
 """inspect.CO_COROUTINE, without importing inspect."""
 
 
-def _is_async(fn: Any) -> bool:
+def is_async(fn: Any) -> bool:
+    """Whether a function is an `async def`."""
     code = getattr(fn, "__code__", None) or getattr(type(fn).__call__, "__code__", None)
     return bool(code is not None and code.co_flags & CO_COROUTINE)
+
+
+async def _alone(step: Step) -> Any:
+    """A step that is called outside of all dialogs: a plain function, with its own limit only."""
+    watchdog = Watchdog(0)
+    try:
+        return await _once(step, watchdog)
+    finally:
+        watchdog.close()
 
 
 class StepDecorator(Protocol):
@@ -112,7 +119,7 @@ def step(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
         driver = guard.ACTIVE.driver
         operation = Step(name, fn, args, kwargs, timeout_s=seconds, **options)
         if driver is None:
-            return await _once(operation)
+            return await _alone(operation)
         if driver.evicting and driver.refuses():
             raise Evict
         return await operation

@@ -11,26 +11,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
+from functools import partial
+from typing import Any
 
 import msgspec
 
 from legato.engine import journal
-from legato.engine.asking import Ask
-from legato.engine.commands import ACCEPTED, NOT_MINE, Effect, PlatformCall, Sleep, Step
-from legato.engine.replay import (
-    INTERRUPT,
-    SCOPE_ERROR,
-    Pending,
-    Raised,
-    Said,
-    Went,
-)
+from legato.engine.commands import Effect, PlatformCall, Step, Tx
+from legato.engine.intake import Intake
+from legato.engine.replay import Pending, Raised, Said, Went
 from legato.engine.services import Services
 from legato.engine.steps import run_step
+from legato.engine.transactions import InTransaction, Transaction, Within
 from legato.engine.versions import Live
 from legato.engine.writer import Conflict, Duplicate, Writer
 from legato.errors import (
-    Cancelled,
     IngressError,
     LegatoError,
     Misuse,
@@ -38,11 +33,7 @@ from legato.errors import (
     StepError,
     StepInterrupted,
     StoreError,
-    Timeout,
-    TooManyAttempts,
-    UserGone,
 )
-from legato.model.events import AnyEvent, Gone, Interrupt
 from legato.model.messages import Message, Raw, Send
 from legato.model.records import (
     FAILED,
@@ -52,134 +43,51 @@ from legato.model.records import (
     Record,
     State,
 )
-from legato.model.values import encode_error, to_stored
+from legato.model.values import to_stored
 
 log: logging.Logger = logging.getLogger("legato.turn")
 
 MOST_GOTOS = 100
 """Tail calls in one Turn without any wait: more is an endless loop."""
+_FAILURES = {Duplicate: "duplicate", Conflict: "conflict"}
 
 
-class Turn:
-    """The work on one conversation between two waits.
+class Turn(Intake):
+    """The work on one conversation between two waits. Its end is told to the observer when the `with`
+    block around it is left.
 
     Attributes:
         live: The conversation; replaced at goto.
         writer: Commits its segments.
     """
 
-    __slots__ = ("_gotos", "_records", "_retries", "_services", "_tasks", "live", "writer")
+    __slots__ = ("_gotos", "_span", "_tasks", "writer")
 
     def __init__(self, services: Services, live: Live, writer: Writer) -> None:
-        self._services = services
-        self.live: Live = live
+        super().__init__(services, live)
         self.writer: Writer = writer
-        self._records: list[Record] = []  # fed to the driver, not committed yet
-        self._retries: list[Said] = []  # what goes out beside the dialog's own words
         self._tasks: dict[str, asyncio.Task[Record]] = {}  # effects under way, by path
         self._gotos = 0
+        self._span = self._begin()
 
-    # -- taking events --------------------------------------------------------------------------
+    def _begin(self) -> Any:
+        live = self.live
+        row = live.conversation
+        return self._services.observer.begin_turn(row.key, row.dialog, live.driver.context)
 
-    def offer(self, event: AnyEvent) -> bool:
-        """Lets the pending operations look at an event, oldest first. False: it is not theirs.
+    def _end(self, outcome: str) -> None:
+        dialog = self.live.conversation.dialog
+        self._services.observer.end_turn(self._span, dialog, outcome)
 
-        Does not run steps or commit: `advance` does.
-        """
-        if isinstance(event, Interrupt):
-            return self._interrupt("Cancelled", Cancelled(event.reason))
-        if isinstance(event, Gone):
-            return self._interrupt("UserGone", UserGone())
-        for pending in list(self.live.driver.pending.values()):
-            answer = pending.op.accept(event)
-            if answer.verdict == NOT_MINE:
-                continue
-            if answer.verdict == ACCEPTED:
-                self._feed(self._record(pending, answer.value))
-            else:
-                self._rejected(pending, event, answer.reason)
-            return True
-        return False
+    def __enter__(self) -> None:
+        return None
 
-    def _interrupt(self, name: str, error: BaseException) -> bool:
-        root = self.live.driver.root
-        now = self._services.clock.now_ms()
-        self._feed(Record(root.blocked, INTERRUPT, name, now, None, encode_error(error)))
-        return True
-
-    def _rejected(self, pending: Pending, event: AnyEvent, reason: str) -> None:
-        """An answer that does not parse: counted, and asked for again; nothing is journaled."""
-        op = pending.op
-        if not isinstance(op, Ask):
-            log.error("%s: %s", self.live.conversation.key, reason)
-            return
-        attempts = pending.wait.attempts + 1
-        pending.wait = msgspec.structs.replace(pending.wait, attempts=attempts)
-        most = op.options.get("attempts")
-        if most is not None and attempts >= most:
-            self._feed(self._record(pending, error=TooManyAttempts(attempts)))
-            return
-        text = op.options.get("retry") or reason or "That is not a valid answer."
-        public = self.live.chat._services.capabilities.public
-        mention = event.user.mention if public and event.user is not None else ""
-        self._retries.append(Said("", Send(Message(text=text, mention=mention)), None))
-
-    def fire(self, now_ms: int) -> bool:
-        """Lets the earliest deadline or reminder that is due happen. False: none is due."""
-        due: list[tuple[int, int, Pending]] = []
-        for order, pending in enumerate(self.live.driver.pending.values()):
-            times = [
-                t for t in (pending.wait.remind_ms, pending.wait.deadline_ms) if 0 < t <= now_ms
-            ]
-            if times:
-                due.append((min(times), order, pending))
-        if not due:
-            return False
-        when, _, pending = min(due, key=lambda item: item[:2])
-        wait = pending.wait
-        if wait.deadline_ms != when:
-            self._remind(pending)
-        elif wait.scope >= 0:
-            self._feed(self._record(pending, pair=(SCOPE_ERROR, [wait.scope])))
-        elif isinstance(pending.op, Sleep):
-            self._feed(self._record(pending, None))
-        else:
-            self._feed(self._record(pending, error=Timeout("no answer in time")))
-        return True
-
-    def _remind(self, pending: Pending) -> None:
-        op = pending.op
-        pending.wait = msgspec.structs.replace(pending.wait, remind_ms=0)
-        if isinstance(op, Ask):
-            text = op.options.get("remind")
-            message = Message(text=text) if text else op.layout.message
-            if message is not None:
-                self._retries.append(Said("", Send(message), None))
-
-    def ask_again(self) -> bool:
-        """Shows the pending questions again. False: there is none."""
-        prompts = [
-            Said("", Send(pending.op.layout.message), None)
-            for pending in self.live.driver.pending.values()
-            if isinstance(pending.op, Ask) and pending.op.layout.message is not None
-        ]
-        self._retries.extend(prompts)
-        return bool(prompts)
-
-    def _record(
-        self,
-        pending: Pending,
-        value: object = None,
-        error: BaseException | None = None,
-        pair: tuple[str, list[object]] | None = None,
-    ) -> Record:
-        failure = pair if error is None else encode_error(error)
-        now = self._services.clock.now_ms()
-        return Record(pending.path, pending.op.kind, pending.op.name, now, value, failure)
-
-    def _feed(self, record: Record) -> None:
-        self._records.append(record)
-        self.live.driver.feed(record)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            return self._end(_FAILURES.get(kind, "error"))
+        status = self.live.conversation.status
+        over = self.live.driver.done is not None and status != FAILED
+        return self._end("ended" if over else status)
 
     # -- going on -------------------------------------------------------------------------------
 
@@ -217,12 +125,22 @@ class Turn:
         return [p for p in self.live.driver.pending.values() if isinstance(p.op, Effect)]
 
     async def _perform(self) -> None:
-        """Runs the pending effects side by side; journals the first that ends.
+        """Carries out what the dialog waits for: transactions one by one, since each is a commit;
+        then everything else side by side.
+        """
+        effects = self._effects()
+        transactions = [p for p in effects if isinstance(p.op, Tx)]
+        if transactions:
+            await self._transact(transactions[0])
+        else:
+            await self._run_effects(effects)
+
+    async def _run_effects(self, effects: list[Pending]) -> None:
+        """Runs effects side by side; journals the first that ends.
 
         Whatever led here is committed first: so a repeated update or an overtaken process is found
         out before it has an effect, and what was said before is delivered before.
         """
-        effects = self._effects()
         fresh = [p for p in effects if p.path not in self._tasks]
         intents = tuple(p.path for p in effects if isinstance(p.op, Step) and p.op.at_most_once)
         interrupted = self.live.state.intents
@@ -244,9 +162,29 @@ class Turn:
         # with the failed segment, and a retry runs the step again. But never one at_most_once.
         if record.error is None or path in intents:
             await self._commit(RUNNING, intents=tuple(i for i in intents if i != path))
+        self._resume(record)
+
+    def _resume(self, record: Record) -> None:
+        """Hands an effect's record to the dialog; cancels effects that nobody waits for any more."""
         self.live.driver.feed(record)
         for gone in [p for p in self._tasks if p not in self.live.driver.pending]:
             self._tasks.pop(gone).cancel()
+
+    async def _transact(self, pending: Pending) -> None:
+        """Runs a transaction of the app inside the commit of its result, and of all that led there:
+        both are written, or neither. A failure is written with what the dialog makes of it.
+        """
+        tx = pending.op
+        assert isinstance(tx, Tx)
+        commit = partial(self._commit, RUNNING, intents=self.live.state.intents)
+        limit_s = self._services.watchdog.limit(tx.timeout_s)
+        work = Transaction(tx, self._records, partial(self._record, pending), limit_s)
+        try:
+            record = await work.run(commit, self._services.clock)
+        except InTransaction as failed:
+            record = self._record(pending, error=failed.error)
+            self._records.append(record)
+        self._resume(record)
 
     async def _effect(self, pending: Pending, *, interrupted: bool) -> Record:
         op, row = pending.op, self.live.conversation
@@ -255,7 +193,7 @@ class Turn:
                 raise StepInterrupted(f"{op.name} may or may not have run before a crash")
             if isinstance(op, Step):
                 key = f"{row.key}:{row.epoch}:{pending.path}"
-                result = await run_step(op, key, self._services.clock)
+                result = await run_step(op, key, self._services.clock, self._services.watchdog)
             else:
                 assert isinstance(op, PlatformCall)
                 raw = Raw(op.method, {k: to_stored(v) for k, v in op.params.items()})
@@ -286,6 +224,7 @@ class Turn:
         except LegatoError as error:
             driver.done = Raised(error)
             return
+        self._end("goto")
         old = live.conversation
         now = self._services.clock.now_ms()
         birth = Birth(live.birth.event, args, now)
@@ -300,6 +239,7 @@ class Turn:
         self._records.clear()
         self.writer.begins = True
         self.live = fresh
+        self._span = self._begin()
         await self._commit(RUNNING)
         fresh.start()
 
@@ -334,14 +274,14 @@ class Turn:
         final: bool = False,
         intents: tuple[str, ...] = (),
         said: int = 0,
+        within: Within | None = None,
     ) -> None:
         """Ends a segment. `status` "" = the conversation is over; `said` = things said since the
-        last record, so that a Turn resumed from here does not say them again.
+        last record, so that a Turn resumed from here does not say them again; `within` gives the
+        records from inside the transaction.
         """
         live, now = self.live, self._services.clock.now_ms()
-        driver = live.driver
-        outputs, driver.outputs = [*self._retries, *driver.outputs], ()
-        self._retries = []
+        outputs = [*self._retries, *live.driver.outputs]
         row, state = None, live.state
         if status:
             if status == WAITING:
@@ -350,8 +290,10 @@ class Turn:
                 state = State(said=said, intents=intents, beside=live.beside)
             row = self.writer.row(live, status, state, now, _wake(state))
         segment = journal.segment(self._records) if self._records else b""
-        await self.writer.write(live, row, outputs, segment=segment, final=final)
-        live.state = state  # not before: where the write fails, `park` keeps what is stored
+        await self.writer.write(live, row, outputs, segment=segment, within=within, final=final)
+        # Not before: where the write fails, nothing of it is lost, and `park` keeps what is stored.
+        live.driver.outputs, self._retries = (), []
+        live.state = state
         self._records.clear()
 
 

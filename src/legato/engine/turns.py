@@ -63,13 +63,8 @@ class Turns:
         self._services = services
         self.cache: LiveCache = LiveCache(cache)
         self.see_to_end: Callable[[str], Awaitable[None]] = self.wake  # an unfinished Turn
-        self.stats: dict[str, int] = {
-            "turns": 0,
-            "conflicts": 0,
-            "replayed": 0,
-            "mismatches": 0,
-            "failed": 0,
-        }
+        counted = ("turns", "conflicts", "cached", "replayed", "mismatches")
+        self.stats: dict[str, int] = dict.fromkeys(counted, 0)
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -127,8 +122,9 @@ class Turns:
             slot=slot,
             aside="" if aside is None else aside_key(key, aside.epoch),
         )
+        turn = Turn(self._services, live, writer)
         live.start()
-        return await self._settle(Turn(self._services, live, writer))
+        return await self._settle(turn)
 
     async def deliver(self, key: str, event: AnyEvent, *, slot: ReplySlot | None = None) -> Outcome:
         """Offers an event to the conversation under `key`; IGNORED if it is not for it."""
@@ -253,11 +249,12 @@ class Turns:
         """Runs a Turn to its end. Its conversation is of no use after an error or a duplicate."""
         self.stats["turns"] += 1
         try:
-            if parked_with is not None:
-                await turn.park(parked_with)
-            else:
-                await turn.advance()
-                await self._find_signals(turn)
+            with turn:
+                if parked_with is not None:
+                    await turn.park(parked_with)
+                else:
+                    await turn.advance()
+                    await self._find_signals(turn)
         except Duplicate as duplicate:
             turn.live.driver.evict()
             return await self._repeated(turn.live.conversation.key, duplicate.reply)
@@ -376,6 +373,7 @@ class Turns:
         """
         live = self.cache.take(key)
         if live is not None:
+            self.stats["cached"] += 1
             return live
         loaded = await self._services.store.load(key)
         if loaded is None:
@@ -388,11 +386,14 @@ class Turns:
             raise Mismatch("", row.dialog, "no dialog of this name")
         self.stats["replayed"] += 1
         birth = journal.decode_birth(loaded.birth)
-        return rebuild(loaded, dialog, self._services.chat_services(birth.place))
+        live = rebuild(loaded, dialog, self._services.chat_services(birth.place))
+        self._services.observer.replayed(live.replayed)
+        return live
 
     def close(self) -> None:
         """Evicts all live conversations; they go on where they are stored."""
         self.cache.clear()
+        self._services.watchdog.close()
 
 
 __all__ = ["IGNORED", "TAKEN", "Outcome", "Peeked", "Turns"]

@@ -20,7 +20,7 @@ from legato.model.values import from_stored
 class Live:
     """A conversation in memory: its row, and a driver that stands where the journal ends."""
 
-    __slots__ = ("birth", "chat", "conversation", "dialog", "driver", "state")
+    __slots__ = ("birth", "chat", "conversation", "dialog", "driver", "replayed", "state")
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class Live:
         self.conversation: Conversation = conversation
         self.birth: Birth = birth
         self.state: State = state
+        self.replayed: int = 0  # records that it was rebuilt from
         self.driver: Driver = Driver(dialog.idle_s)
         self.chat: Chat = Chat(self.driver, conversation.key, conversation.epoch, birth, services)
 
@@ -77,6 +78,7 @@ def rebuild(loaded: Loaded, dialog: Dialog, services: Services) -> Live:
     state = journal.decode_state(row.state)
     live = Live(dialog, row, journal.decode_birth(loaded.birth), services, state)
     records = journal.read(loaded.segments)
+    live.replayed = len(records)
     driver = live.driver
     # In the middle of a Turn (it runs, or failed there) only the first `said` things after the last
     # record are committed.

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from legato.abc.observer import current_trace, traced
 from legato.engine import changes, journal
 from legato.engine.branches import Said
 from legato.engine.outgoing import refs
 from legato.engine.services import Services
+from legato.engine.transactions import Within, commit_within
 from legato.engine.versions import Live
 from legato.model.events import AnyEvent, Gone, Interrupt
 from legato.model.ids import OVERLAY
@@ -163,6 +165,7 @@ class Writer:
         said: Sequence[Said],
         *,
         segment: bytes = b"",
+        within: Within | None = None,
         final: bool = False,
         keep_event: bool = False,
     ) -> None:
@@ -173,11 +176,13 @@ class Writer:
             row: Its new row, None = it is over.
             said: What goes out.
             segment: Encoded records.
+            within: Gives the segment instead, from inside the transaction.
             final: The last segment of the Turn: a call of it may answer the webhook request.
             keep_event: Put the event into the mailbox instead of consuming it.
 
         Raises:
             Conflict, Duplicate: Nothing was written.
+            InTransaction: `within` failed; nothing was written.
         """
         services, now = self._services, self._services.clock.now_ms()
         items = self._render(live, said, now)
@@ -185,42 +190,52 @@ class Writer:
         if final and self._slot is not None and not self.written and items:
             reply, items = self._ride(items, self._slot)
         begun_and_over = row is None and self.expect is None
-        mail: tuple[Mail, ...] = ()
-        if keep_event and self.event is not None:
-            mail = (changes.kept_mail(live.conversation, self.event),)
-        if self._uncovers(live, row):
-            mail += (changes.uncovered(live.conversation),)
-        done = await services.store.commit(
-            Commit(
-                at_ms=now,
-                key="" if begun_and_over else live.conversation.key,
-                expect=self.expect,
-                row=row,
-                birth=journal.encode(live.birth) if self.begins and row is not None else b"",
-                segment=segment if row is not None else b"",
-                truncate=self.begins and self.expect is not None and not self.aside,
-                aside=self.aside,
-                update_id="" if keep_event else self.update_id,
-                reply=reply,
-                deposit=mail,
-                outbox=tuple(items),
-            )
+        commit = Commit(
+            at_ms=now,
+            key="" if begun_and_over else live.conversation.key,
+            expect=self.expect,
+            row=row,
+            birth=journal.encode(live.birth) if self.begins and row is not None else b"",
+            segment=segment if row is not None else b"",
+            truncate=self.begins and self.expect is not None and not self.aside,
+            aside=self.aside,
+            update_id="" if keep_event else self.update_id,
+            reply=reply,
+            deposit=self._mail(live, row, keep_event=keep_event),
+            outbox=tuple(items),
+            within=within,
         )
+        store = services.store
+        done = await (store.commit(commit) if within is None else commit_within(store, commit))
         if done.result == CONFLICT:
             raise Conflict
         if done.result != COMMITTED:
             raise Duplicate(done.reply)
         self._written(live, row)
+        self._hand_over(live, items, done.ids, reply)
+
+    def _mail(self, live: Live, row: Conversation | None, *, keep_event: bool) -> tuple[Mail, ...]:
+        """What the segment puts into mailboxes."""
+        mail: tuple[Mail, ...] = ()
+        if keep_event and self.event is not None:
+            mail = (changes.kept_mail(live.conversation, self.event),)
+        if self._uncovers(live, row):
+            mail += (changes.uncovered(live.conversation),)
+        return mail
+
+    def _hand_over(
+        self, live: Live, items: list[OutboxItem], ids: Sequence[int], reply: bytes
+    ) -> None:
+        """What is committed goes to the relay, or rides in the answer to the request."""
+        relay = self._services.relay
         if reply:
             self.reply = reply
             lane = live.birth.place.lane
             if self._slot is not None and self._slot.hold(lane):
-                services.relay.hold(lane)
+                relay.hold(lane)
         if items:
-            self.last_id = done.ids[-1]
-            services.relay.offer(
-                [msgspec.structs.replace(i, id=n) for i, n in zip(items, done.ids, strict=True)]
-            )
+            self.last_id = ids[-1]
+            relay.offer([msgspec.structs.replace(i, id=n) for i, n in zip(items, ids, strict=True)])
 
     def _uncovers(self, live: Live, row: Conversation | None) -> bool:
         """Whether a dialog on top of another one is over (or parked) now, so that the one below is
@@ -248,8 +263,11 @@ class Writer:
         lane, delivery = place.lane, live.dialog.delivery
         named = {named for one in said for named in refs(one.out)}
         items: list[OutboxItem] = []
+        tracing = current_trace()
         for one in said:
             calls = platform.render(one.out, place)
+            if tracing:
+                calls = [traced(call) for call in calls]
             last = len(calls) - 1
             # The dialog may be over, and its handles with it, while an edit of this is on its way.
             wanted = one.wanted or one.ref in named

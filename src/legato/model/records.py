@@ -17,8 +17,8 @@ class Record(Struct, frozen=True, array_like=True):
 
     Attributes:
         path: Position in the tree of calls and branches: "3", or "2.0.1" inside a gather.
-        kind: "ask", "receive", "sleep", "step", "call", "signal", ... or "!" for an exception
-            thrown in from outside (cancellation, a user who is gone).
+        kind: "ask", "receive", "sleep", "step", "tx", "call", "signal", ... or "!" for an
+            exception thrown in from outside (cancellation, a user who is gone).
         name: `key=` if given, else the step's function, else the expected type.
         at_ms: When it was delivered: what `chat.now()` says from here on.
         value: The result as JSON builtins with tags (`model.values`).
@@ -165,6 +165,7 @@ class Call(Struct, frozen=True, omit_defaults=True):
         idempotent: Sending it twice does no harm (edits, deletions, typing).
         result: "message" if the answer holds a message whose id is the handle's.
         expires_ms: Do not send after this time; 0 = send whenever.
+        trace: W3C traceparent of the Turn that said it, "" if nobody traces.
     """
 
     method: str
@@ -176,6 +177,7 @@ class Call(Struct, frozen=True, omit_defaults=True):
     idempotent: bool = False
     result: str = ""
     expires_ms: int = 0
+    trace: str = ""
 
 
 QUEUED = "queued"
