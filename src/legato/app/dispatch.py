@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from legato.abc import Clock, Store
+from legato.abc.observer import NOBODY, Observer
 from legato.app.router import Router, Start
 from legato.app.triggers import Trigger
 from legato.engine.turns import IGNORED, Outcome, Peeked, Turns
@@ -31,12 +32,20 @@ class Dispatcher:
     from the update's.
     """
 
-    def __init__(self, router: Router, turns: Turns, store: Store, clock: Clock) -> None:
+    def __init__(
+        self,
+        router: Router,
+        turns: Turns,
+        store: Store,
+        clock: Clock,
+        observer: Observer = NOBODY,
+    ) -> None:
         self.router = router
         self.turns = turns
         turns.see_to_end = self.wake
         self.store = store
         self.clock = clock
+        self.observer: Observer = observer
 
     async def dispatch(self, event: AnyEvent, *, slot: ReplySlot | None = None) -> Outcome:
         """Applies one event.
@@ -44,13 +53,16 @@ class Dispatcher:
         Raises:
             Unavailable: Other processes were always faster; nothing of it was written.
         """
-        for _ in range(MOST_ROUNDS):
-            try:
-                outcome = await self._once(event, slot=slot)
-            except Conflict:
-                continue  # another process was faster: look again
-            return outcome
-        raise Unavailable("too much contention for one conversation")
+        began = self.observer.begin_update(event.id)
+        try:
+            for _ in range(MOST_ROUNDS):
+                try:
+                    return await self._once(event, slot=slot)
+                except Conflict:
+                    continue  # another process was faster: look again
+            raise Unavailable("too much contention for one conversation")
+        finally:
+            self.observer.end_update(began)
 
     async def wake(self, key: str, row: Conversation | None = None) -> None:
         """Lets everything happen that is due under `key`: an interrupted Turn, mail, timers.
@@ -61,6 +73,9 @@ class Dispatcher:
         """
         if row is not None:
             self.turns.cache.refresh(key, row)
+            late_ms = self.clock.now_ms() - row.wake_ms
+            if row.wake_ms and late_ms >= 0:
+                self.observer.woken(late_ms)
         mailboxes = dict.fromkeys((self.router.lane_of(key), key))
         peeked = await self.turns.peek(key)
         if peeked is not None and peeked[0].status == RUNNING:

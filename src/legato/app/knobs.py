@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from legato.abc.observer import NOBODY, Observer
 from legato.outbox.relay import RelaySettings
 
 KEEP_IDS_MS = 8 * 24 * 3600 * 1000
@@ -26,6 +27,7 @@ class RuntimeSettings(Struct, frozen=True):
         reply_last: The last of several may, too: the shell answers only after it has delivered
             all others.
         relay: Of the relay.
+        observer: Is told what happens: metrics, traces.
     """
 
     cache: int = 2000
@@ -35,3 +37,4 @@ class RuntimeSettings(Struct, frozen=True):
     webhook_reply: bool = True
     reply_last: bool = False
     relay: RelaySettings | None = None
+    observer: Observer = NOBODY

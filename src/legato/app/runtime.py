@@ -75,21 +75,23 @@ class Runtime:
         self.relay: Relay = Relay(
             store, self.adapters, http, clock, on_gone=self._gone, settings=self.settings.relay
         )
-        services = Services(
+        self.services = services = Services(
             store=store,
             relay=self.relay,
             clock=clock,
             dialogs=app.dialogs,
             platform=self.platform,
             apology=app.apology,
+            observer=self.settings.observer,
             download=lambda place, file, path: download(
                 self.platform(place), http, place, file, path
             ),
         )
-        self.services = services
         self.turns: Turns = Turns(services, self.settings.cache)
         self.router: Router = Router(app.triggers, app.dialogs)
-        self.dispatcher: Dispatcher = Dispatcher(self.router, self.turns, store, clock)
+        self.dispatcher: Dispatcher = Dispatcher(
+            self.router, self.turns, store, clock, services.observer
+        )
         self.lanes: Lanes = Lanes()
         self.stats: dict[str, int] = {"updates": 0, "ignored": 0, "malformed": 0, "duplicates": 0}
         self._tasks: set[asyncio.Task[Any]] = set()
