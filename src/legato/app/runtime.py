@@ -75,6 +75,7 @@ class Runtime:
         self.relay: Relay = Relay(
             store, self.adapters, http, clock, on_gone=self._gone, settings=self.settings.relay
         )
+        self.relay.watch(self.settings.observer)
         self.services = services = Services(
             store=store,
             relay=self.relay,

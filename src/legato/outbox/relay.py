@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec.structs import replace
 
 from legato.abc import Clock, HttpClient, Platform, Store, Verdict
+from legato.abc.observer import Observer
 from legato.errors import Unavailable
 from legato.model.events import Address
 from legato.model.records import DEAD, QUEUED, SENDING, UNKNOWN, Call, OutboxItem, Settled
@@ -81,6 +82,10 @@ class Relay:
     def stats(self) -> RelayStats:
         """Counters since the start."""
         return self._sender.stats
+
+    def watch(self, observer: Observer) -> None:
+        """Tells `observer` of each send from now on."""
+        self._sender.observer = observer
 
     # -- in -----------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from legato.abc import Clock, HttpClient, Platform, Store, Verdict
+from legato.abc.observer import NOBODY, Observer
 from legato.errors import StoreError
 from legato.model.events import Address
 from legato.model.records import DEAD, QUEUED, SENDING, SENT, Call, Commit, OutboxItem, Settled
@@ -65,6 +66,7 @@ class Sender:
         "_store",
         "_told",
         "dispatch",
+        "observer",
         "settler",
         "stats",
         "telling",
@@ -95,6 +97,7 @@ class Sender:
         self._moved: dict[str, str] = {}
         self._told: dict[tuple[str, int], None] = {}
         self.stats: RelayStats = RelayStats()
+        self.observer: Observer = NOBODY
         self.settler: Settler = Settler(store, clock, self._backoff, settings.recent)
         self.dispatch: Dispatcher = Dispatcher(
             clock,
@@ -141,7 +144,9 @@ class Sender:
             place = replace(place, chat=chat)
         if item.id:
             await self._safe_to_send(lane, item, call)
+        began = self.observer.begin_send(item)
         verdict = await self._attempt(bot, call, place)
+        self.observer.end_send(began, item, verdict)
         if window is not None:
             self._pacing.landed(item.place.lane)
         if verdict.outcome == "sent":
