@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from math import ceil
 from typing import Any
@@ -35,6 +36,7 @@ from legato.testing.clock import FakeClock
 from legato.testing.crash import Crash, CrashingStore
 from legato.testing.people import Group, Person
 from legato.testing.platform import ScriptedPlatform
+from legato.testing.sql import Tables
 from legato.testing.strict import Watch
 
 MODES = ("warm", "cold", "crash")
@@ -62,7 +64,7 @@ class Bot:
     Args:
         app: The App.
         mode: "warm", "cold" or "crash".
-        store: Makes the store, once; default in memory.
+        store: Makes the store, once; by default it is in memory, beside the tables of `sql`.
         strict: Report calls to the clock, chance or files inside dialogs, and replay every
             conversation cold after every step.
     """
@@ -72,7 +74,7 @@ class Bot:
         app: App,
         mode: str = "warm",
         *,
-        store: Callable[[], Store] = MemoryStore,
+        store: Callable[[], Store] | None = None,
         strict: bool = True,
         settings: RuntimeSettings | None = None,
     ) -> None:
@@ -87,7 +89,8 @@ class Bot:
         self.crashes: int = 0
         self._watch = Watch() if strict else None
         self._settings = settings or RuntimeSettings()
-        self._inner = store()
+        self._sql: Any = None
+        self._inner: Store = MemoryStore(self._transaction) if store is None else store()
         self._store: Store = self._inner
         if mode == "crash":
             self._store = CrashingStore(self._inner, self._die)
@@ -110,6 +113,26 @@ class Bot:
     def group(self, name: str = "room") -> Group:
         """A chat for several people: `ann.says("hi", in_=group)`."""
         return Group(name)
+
+    # -- the app's own tables -----------------------------------------------------------------------
+
+    @property
+    def sql(self) -> Any:
+        """What `chat.tx` hands to its functions: `Tables` (SQLite in memory), to be filled by
+        `bot.sql.script(...)` and looked at by `bot.sql.fetch(...)`; or whatever is put here, which
+        nobody rolls back.
+        """
+        if self._sql is None:
+            self._sql = Tables()
+        return self._sql
+
+    @sql.setter
+    def sql(self, sql: Any) -> None:
+        self._sql = sql
+
+    def _transaction(self) -> AbstractAsyncContextManager[Any]:
+        sql = self.sql
+        return sql.transaction() if isinstance(sql, Tables) else nullcontext(sql)
 
     # -- what the bot said --------------------------------------------------------------------------
 
@@ -357,6 +380,8 @@ class Bot:
         if self._watch is not None:
             self._watch.remove()
         await self._stop()
+        if isinstance(self._sql, Tables):
+            self._sql.close()
         left = [e for key, e in self._failures.items() if key not in self._expected_failures]
         assert self._abandoned or not left, f"a dialog failed:\n{left[0]}"
 
