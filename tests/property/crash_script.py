@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from legato import App, Cancelled, Chat, StepInterrupted, Timeout, idempotency_key
 
@@ -30,6 +30,11 @@ async def charge(total: int) -> None:
     effects.append(("charge", idempotency_key()))
 
 
+async def sell(sql: Any, what: str) -> int:
+    await sql.execute("INSERT INTO sold VALUES ($1)", what)
+    return await sql.fetchval("SELECT count(*) FROM sold WHERE what = $1", what)
+
+
 @app.command("start")
 async def first(chat: Chat) -> None:
     await chat.say("Welcome!")
@@ -49,6 +54,8 @@ async def second(chat: Chat, name: str, total: int) -> None:
         )
         booked = await chat.run(book, total)
         note = await chat.say(f"Booked: {booked}")
+        times = await chat.tx(sell, booked)
+        words = (await chat.gather(chat.tx(sell, words), chat.run(look_up, words)))[1], words
         which, value = await chat.race(chat.wait_for("paid", int), chat.ask("Coupon?"))
         await note.delete()
         try:
@@ -62,7 +69,9 @@ async def second(chat: Chat, name: str, total: int) -> None:
         except Timeout:
             await chat.say("No comment, then.")
         await chat.sleep(timedelta(days=1))
-        await chat.say(f"{name} {total} {colour} {words} {which} {value} {comment} {booked}")
+        await chat.say(
+            f"{name} {total} {colour} {words} {which} {value} {comment} {booked} {times}"
+        )
         await chat.goto(third, rounds=2)
     except Cancelled:
         await chat.say("Goodbye from the second.")

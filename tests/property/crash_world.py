@@ -36,7 +36,7 @@ from legato.testing.clock import FakeClock
 from legato.testing.crash import Crash
 from legato.testing.platform import ScriptedPlatform
 from legato.testing.script import NoNetwork
-from tests.property.crash_terms import Liar, told
+from tests.property.crash_terms import Liar, Till, pointed, told
 from tests.unit.app.kit import message, pressed
 
 MOST_DEATHS = 50
@@ -69,6 +69,8 @@ class PointStore(Store):
             commit = msgspec.structs.replace(commit, expect=expect)
         if self.liar.dedupe:
             commit = msgspec.structs.replace(commit, update_id="")
+        if not world.freezes:  # of a frozen process, a server ends the transaction by itself
+            commit = pointed(commit, self.process.point)
         done = await self.inner.commit(commit)
         if done.result == COMMITTED:
             for number, item in zip(done.ids, commit.outbox, strict=True):
@@ -228,13 +230,15 @@ class World:
             cache=cache, ack_after_s=ack_after_s, reply_last=webhook == "last"
         )
         self.clock = FakeClock()
-        self.store = MemoryStore()
+        self.till = Till(apart=self.liar.apart)
+        self.store = MemoryStore(self.till.transaction)
         self.platform = ScriptedPlatform()
         self.process: Process | None = None
         self.frozen: list[tuple[int, Process]] = []
         self.points: list[str] = []
         self.died: list[str] = []
         self.log: list[str] = []  # everything that was shown, in order
+        self.sold: list[str] = []  # by transactions, at the end
         self.queued: dict[int, str] = {}  # outbox id -> what
         self.marked: Counter[str] = Counter()  # what is written to be sent
         self.excused: Counter[str] = Counter()  # sent, but not marked when a process died
@@ -330,6 +334,8 @@ class World:
         await asyncio.gather(*self._left, return_exceptions=True)
         if self.process is not None:
             await self.process.runtime.stop()
+        self.sold = self.till.sold
+        self.till.close()
 
     # -- what happens -------------------------------------------------------------------------
 

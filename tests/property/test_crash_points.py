@@ -31,7 +31,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 class Outcome(Struct):
-    """What a run left: the store at its end, everything shown, and the effects of steps."""
+    """What a run left: store and app's tables at its end, everything shown, the effects of steps."""
 
     world: World
     left: tuple[Any, ...]
@@ -53,7 +53,8 @@ async def _run(fatal: Sequence[int], options: dict[str, Any]) -> Outcome:
     rows = [(row.key, row.dialog, row.status) for row in await world.store.find()]
     mail = [letter.id for letter in await world.store.mail()]
     outbox = await world.store.outbox(states=("queued", "sending", "unknown", "dead"))
-    return Outcome(world, (rows, mail, len(outbox)), list(crash_script.effects))
+    left = (rows, mail, len(outbox), world.sold)
+    return Outcome(world, left, list(crash_script.effects))
 
 
 @functools.cache
@@ -136,7 +137,11 @@ def test_a_process_that_freezes_at_any_point_and_wakes_up_later_changes_nothing(
 # -- and it can fail -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("liar", [Liar(dedupe=True), Liar(settle=True)], ids=["dedupe", "settle"])
+@pytest.mark.parametrize(
+    "liar",
+    [Liar(dedupe=True), Liar(settle=True), Liar(apart=True)],
+    ids=["dedupe", "settle", "apart"],
+)
 def test_a_store_that_does_not_keep_its_promise_is_caught(liar: Liar) -> None:
     points = range(len(clean("cold").world.points))
     assert any(wrong("cold", run([n], liar=liar)) for n in points)
