@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from legato.app.triggers import Trigger, Triggers, button_pattern
 from legato.engine.commands import event_tag_of
 from legato.engine.dialog import HOLD, RESTART, Dialog, Dialogs
+from legato.engine.watchdog import DEFAULT_S
 from legato.errors import Misuse
 from legato.model.events import Address, Event
 from legato.model.ids import SCOPES
@@ -110,6 +111,7 @@ class App(Router):
         scope: Which messages belong to one conversation, unless a dialog says otherwise.
         idle: Limit of each wait for a person, unless a dialog or a question says otherwise.
         apology: Said once when a dialog fails because of a bug; "" says nothing.
+        step_timeout: Limit of one try of a step that has none of its own (10 minutes), 0 = none.
         help: Whether /help (a list of the commands) and /cancel are there unless written anew.
     """
 
@@ -121,6 +123,7 @@ class App(Router):
         scope: str = "user_in_chat",
         idle: timedelta | float | None = None,
         apology: str = APOLOGY,
+        step_timeout: timedelta | float = DEFAULT_S,
         help: bool = True,
     ) -> None:
         super().__init__()
@@ -129,6 +132,7 @@ class App(Router):
         self.scope: str = _one_of("scope", scope, SCOPES)
         self.idle: timedelta | float | None = idle
         self.apology: str = apology
+        self.step_timeout_s: float = _seconds(step_timeout)
         self.dialogs: Dialogs = Dialogs()
         self.triggers: Triggers = Triggers()
         self._help = help
@@ -169,7 +173,7 @@ class App(Router):
             name=options.pop("name", None) or fn.__name__,
             fn=fn,
             scope=_one_of("scope", scope, SCOPES),
-            idle_s=idle.total_seconds() if isinstance(idle, timedelta) else idle,
+            idle_s=None if idle is None else _seconds(idle),
             on_change=_one_of("on_change", change, (RESTART, HOLD)),
             delivery=_one_of(
                 "delivery",
@@ -285,6 +289,10 @@ class App(Router):
 
 async def _say_cancelled(chat: Chat) -> None:
     await chat.say("Cancelled.")
+
+
+def _seconds(duration: timedelta | float) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -26,6 +26,8 @@ class RuntimeSettings(Struct, frozen=True):
         webhook_reply: Whether the only call of a Turn may ride in the webhook's answer.
         reply_last: The last of several may, too: the shell answers only after it has delivered
             all others.
+        step_timeout_s: Limit of one try of a step that has none of its own, 0 = none; None = the
+            App's.
         relay: Of the relay.
         observer: Is told what happens: metrics, traces.
     """
@@ -36,5 +38,10 @@ class RuntimeSettings(Struct, frozen=True):
     rescan_s: float = 5.0
     webhook_reply: bool = True
     reply_last: bool = False
+    step_timeout_s: float | None = None
     relay: RelaySettings | None = None
     observer: Observer = NOBODY
+
+    def limit_s(self, apps: float) -> float:
+        """The limit of a step: as set here, else the App's."""
+        return apps if self.step_timeout_s is None else self.step_timeout_s

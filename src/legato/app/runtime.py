@@ -83,6 +83,7 @@ class Runtime:
             dialogs=app.dialogs,
             platform=self.platform,
             apology=app.apology,
+            step_timeout_s=self.settings.limit_s(app.step_timeout_s),
             observer=self.settings.observer,
             download=lambda place, file, path: download(
                 self.platform(place), http, place, file, path
@@ -161,17 +162,11 @@ class Runtime:
         in the store. Idempotent.
         """
         self._draining = True
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        self._loops.clear()
-        left = 0
+        await _cancelled(self._loops)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=deadline_s)
         left = await self.relay.flush(deadline_s)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _cancelled([*self._tasks])
         await self.relay.close()
         self.turns.close()
         await self.store.close()
@@ -180,9 +175,7 @@ class Runtime:
 
     async def abandon(self) -> None:
         """Stops as a crash would, without finishing anything; the store stays open."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _cancelled([*self._loops, *self._tasks])
         await self.relay.close()
         self.turns.close()
         self.app.detach(self)
@@ -389,6 +382,13 @@ class Runtime:
         """Waits until no update is being worked on."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancels tasks and waits until they are over."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _unique() -> str:

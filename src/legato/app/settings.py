@@ -29,8 +29,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         listen: Where the web server listens: (host, port); port 0 takes a free one. None = not
             set: DEFAULT_LISTEN, and only if something needs a server.
         public_url: If set, platforms are put in webhook mode at "{public_url}/{platform}".
-        webhook_reply: Whether the first call of a Turn may ride in the webhook's answer.
+        webhook_reply: Whether the only call of a Turn (in a cloud function the last) may ride in the
+            webhook's answer.
         cache: Live conversations kept in memory; 0 replays every Turn.
+        step_timeout: Limit in seconds of one try of a step that has none of its own, 0 = none; None =
+            not set: the App's.
         key: What accounts are encrypted with in the store, "" = no account is kept.
         telegram_token: "" = there is no Telegram bot.
         telegram_api: Base address of the Bot API, "" = the official one.
@@ -49,6 +52,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_url: str = ""
     webhook_reply: bool = True
     cache: int = 2000
+    step_timeout: float | None = None
     key: str = ""
     telegram_token: str = ""
     telegram_api: str = ""
@@ -109,6 +113,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    if not (text.isascii() and text.replace(".", "", 1).isdecimal() and len(text) < 12):
+        raise ValueError("write a number of seconds, 0 or more")
+    return float(text)
+
+
 def _listen(text: str) -> tuple[str, int]:
     host, sep, port = text.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -148,6 +158,7 @@ VARIABLES: dict[str, Variable] = {
     "LEGATO_PUBLIC_URL": Variable("public_url", _address),
     "LEGATO_WEBHOOK_REPLY": Variable("webhook_reply", _switch),
     "LEGATO_CACHE": Variable("cache", _count),
+    "LEGATO_STEP_TIMEOUT": Variable("step_timeout", _seconds),
     "LEGATO_KEY": Variable("key", _text, secret=True),
     "TELEGRAM_TOKEN": Variable("telegram_token", _text, secret=True),
     "TELEGRAM_API": Variable("telegram_api", _address),

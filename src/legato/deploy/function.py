@@ -237,7 +237,10 @@ def aws_lambda(app: App, **flags: str) -> Callable[[Any, Any], Answer]:
 
 def _knobs(settings: Settings) -> RuntimeSettings:
     return RuntimeSettings(
-        cache=settings.cache, webhook_reply=settings.webhook_reply, reply_last=True
+        cache=settings.cache,
+        webhook_reply=settings.webhook_reply,
+        reply_last=True,
+        step_timeout_s=settings.step_timeout,
     )
 
 

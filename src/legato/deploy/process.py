@@ -62,7 +62,11 @@ class Process:
             platforms=platforms,
             clock=clock,
             http=self._http,
-            settings=RuntimeSettings(cache=settings.cache, webhook_reply=settings.webhook_reply),
+            settings=RuntimeSettings(
+                cache=settings.cache,
+                webhook_reply=settings.webhook_reply,
+                step_timeout_s=settings.step_timeout,
+            ),
         )
 
     async def open(self, *, set_up: bool = True) -> None:

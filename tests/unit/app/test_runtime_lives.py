@@ -116,3 +116,12 @@ async def test_a_failed_one_that_is_retried_in_place_gets_its_mail(
         await retry(world, KEY)
         assert world.said == ["Go?", "Where?", "went home"]
         assert await world.store.find(status=WAITING) == []
+
+
+async def test_an_abandoned_process_asks_the_store_nothing_more():
+    world = World(App("x"))
+    await world.runtime.start()
+    loops = list(world.runtime._loops)
+    await world.runtime.abandon()
+    assert len(loops) == 3
+    assert all(loop.cancelled() for loop in loops)
