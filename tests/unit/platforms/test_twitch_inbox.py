@@ -152,3 +152,45 @@ async def test_closing_lets_go_of_everything() -> None:
     await inbox.close()
     await inbox.close()
     assert sink.taken == []
+
+
+@virtual
+async def test_at_its_end_it_hands_on_what_has_come() -> None:
+    sink = Sink()
+    sink.takes_s = 0.4
+    inbox = Inbox(sink, LoopClock())
+    for n in range(4):
+        await inbox.put(f"{n}", "a", b"%d" % n)
+    await inbox.close()
+    assert sink.taken == [b"0", b"1", b"2", b"3"]
+
+
+def test_at_its_end_it_waits_for_nobody_who_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    @virtual
+    async def story() -> None:
+        sink = Sink()
+        inbox = Inbox(sink, LoopClock())
+        sink.faults = [Unavailable("away")] * 100
+        for viewer in "ab":
+            for n in range(2):
+                await inbox.put(f"{viewer}{n}", viewer, b"%d" % n)
+        began = asyncio.get_running_loop().time()
+        await inbox.close()
+        assert asyncio.get_running_loop().time() - began < 0.1
+        assert len(sink.faults) == 98  # each viewer's first was tried once, nothing overtook it
+
+    story()
+    assert "4 messages of Twitch came and could not be taken" in caplog.text
+
+
+@virtual
+async def test_at_its_end_it_waits_two_seconds_at_most() -> None:
+    sink = Sink()
+    sink.takes_s = 60.0
+    inbox = Inbox(sink, LoopClock())
+    await inbox.put("1", "a", b"1")
+    await asyncio.sleep(0.1)
+    began = asyncio.get_running_loop().time()
+    await inbox.close()
+    assert asyncio.get_running_loop().time() - began == module.DRAIN_S
+    assert sink.taken == []

@@ -18,6 +18,8 @@ AT_ONCE = 256
 take seconds, and what else comes over the connection would be read as rarely."""
 KNOWN = 10_000
 """Ids of updates remembered, so that two connections at once hand each on once."""
+DRAIN_S = 2.0
+"""How long what has come is handed on at the end."""
 BACKOFF_S = 0.5
 BACKOFF_LIMIT_S = 30.0
 
@@ -38,10 +40,12 @@ class Inbox:
 
     __slots__ = (
         "_clock",
+        "_closing",
         "_failure",
         "_gate",
         "_known",
         "_lanes",
+        "_lost",
         "_room",
         "_sink",
         "_tasks",
@@ -60,6 +64,8 @@ class Inbox:
         self._room = asyncio.Event()
         self._room.set()
         self._failure: BaseException | None = None
+        self._closing = False
+        self._lost = 0
         self.malformed: int = 0
 
     async def put(self, update_id: str, viewer: str, body: bytes) -> None:
@@ -95,20 +101,28 @@ class Inbox:
         task.add_done_callback(self._served)
 
     async def close(self) -> None:
-        """Stops handing on. Idempotent."""
+        """Hands on what has come, since nobody would send it again, as far as the sink takes it at once
+        and for a short time; then stops. Idempotent.
+        """
+        self._closing = True
         tasks = list(self._tasks)
+        if tasks and self._failure is None:
+            await asyncio.wait(tasks, timeout=DRAIN_S)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._lost:
+            log.warning("%d messages of Twitch came and could not be taken", self._lost)
+            self._lost = 0
 
     async def _serve(self, viewer: str) -> None:
         lane = self._lanes[viewer]
         try:
-            while lane:
-                await self._offer(lane[0])
+            while lane and await self._offer(lane[0]):
                 lane.popleft()
                 self._done(1)
         finally:
+            self._lost += len(lane)
             self._done(len(lane))
             del self._lanes[viewer]
 
@@ -122,7 +136,8 @@ class Inbox:
         if not task.cancelled() and task.exception() is not None:
             self._failure = self._failure or task.exception()
 
-    async def _offer(self, body: bytes) -> None:
+    async def _offer(self, body: bytes) -> bool:
+        """Hands an update on; False: it was not taken, and there is no time to try again."""
         pause_s = BACKOFF_S
         while True:
             try:
@@ -131,11 +146,13 @@ class Inbox:
             except Malformed as error:
                 self.malformed += 1
                 log.error("an update of Twitch cannot be read and is passed over: %s", error)  # noqa: TRY400
-                return
+                return True
             except (Unavailable, StoreUnavailable) as error:
+                if self._closing:
+                    return False
                 wait_s = max(pause_s, float(getattr(error, "retry_after_s", 0)))
                 log.warning("an update of Twitch waits (%s), for %g s", error, wait_s)
                 await self._clock.sleep(wait_s)
                 pause_s = min(BACKOFF_LIMIT_S, pause_s * 2)
             else:
-                return
+                return True
