@@ -58,7 +58,9 @@ class Consumer(ABC):
 
     @abstractmethod
     async def stop(self) -> None:
-        """Takes no more deliveries; those handed out can still be acknowledged. Idempotent."""
+        """Takes no more deliveries; those handed out can still be acknowledged. It stays the active
+        consumer until `close`, or another would overtake what is still worked on here. Idempotent.
+        """
 
     @abstractmethod
     async def close(self) -> None:
@@ -111,7 +113,10 @@ class Queue(ABC):
     @abstractmethod
     async def consume(self, generation: int, shard: int, take: Take) -> Consumer:
         """Hands the letters of one queue to `take` from now on, several ahead of their acks. Letters
-        of kind "end" are handed out as well.
+        of kind "end" are handed out as well. The first may come before this returns.
+
+        Raises:
+            Unavailable: Also if the queue is not declared.
         """
 
     @abstractmethod
@@ -129,7 +134,9 @@ class Queue(ABC):
 
     @abstractmethod
     async def end(self, generation: int, shards: int) -> None:
-        """Puts a letter of kind "end" into each queue of a generation that gets no more letters."""
+        """Puts a letter of kind "end" into each queue of a generation that gets no more letters; if
+        it is called again, another one.
+        """
 
     @abstractmethod
     async def drop(self, generation: int, shards: int) -> None:
@@ -141,7 +148,7 @@ class Queue(ABC):
 
     @abstractmethod
     async def depths(self, generation: int, shards: int) -> list[Depth]:
-        """How full each queue of a generation is, by shard."""
+        """How full each queue of a generation is, by shard; one that does not exist is empty."""
 
 
 __all__ = ["Consumer", "Delivery", "Depth", "Letter", "Queue", "Take"]
