@@ -34,6 +34,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         cache: Live conversations kept in memory; 0 replays every Turn.
         step_timeout: Limit in seconds of one try of a step that has none of its own, 0 = none; None =
             not set: the App's.
+        log: "text" or "json": the form of log lines.
+        metrics: Whether /metrics is served, if its extra is installed.
+        tracing: Whether traces are sent to where the OTEL_... variables say.
         key: What accounts are encrypted with in the store, "" = no account is kept.
         telegram_token: "" = there is no Telegram bot.
         telegram_api: Base address of the Bot API, "" = the official one.
@@ -53,6 +56,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     webhook_reply: bool = True
     cache: int = 2000
     step_timeout: float | None = None
+    log: str = "text"
+    metrics: bool = True
+    tracing: bool = False
     key: str = ""
     telegram_token: str = ""
     telegram_api: str = ""
@@ -119,6 +125,12 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
+def _form(text: str) -> str:
+    if text not in ("text", "json"):
+        raise ValueError("write text or json")
+    return text
+
+
 def _listen(text: str) -> tuple[str, int]:
     host, sep, port = text.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -159,6 +171,9 @@ VARIABLES: dict[str, Variable] = {
     "LEGATO_WEBHOOK_REPLY": Variable("webhook_reply", _switch),
     "LEGATO_CACHE": Variable("cache", _count),
     "LEGATO_STEP_TIMEOUT": Variable("step_timeout", _seconds),
+    "LEGATO_LOG": Variable("log", _form),
+    "LEGATO_METRICS": Variable("metrics", _switch),
+    "LEGATO_TRACING": Variable("tracing", _switch),
     "LEGATO_KEY": Variable("key", _text, secret=True),
     "TELEGRAM_TOKEN": Variable("telegram_token", _text, secret=True),
     "TELEGRAM_API": Variable("telegram_api", _address),

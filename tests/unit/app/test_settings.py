@@ -108,6 +108,8 @@ def test_the_server_listens_at_host_and_port(text: str, listen: tuple[str, int])
         ("LEGATO_PUBLIC_URL", "https://", "https://bot.example.org"),
         ("LEGATO_PUBLIC_URL", "https://x/?a=b", "https://bot.example.org"),
         ("LEGATO_WEBHOOK_REPLY", "maybe", "write on or off"),
+        ("LEGATO_LOG", "xml", "write text or json"),
+        ("LEGATO_TRACING", "otlp", "write on or off"),
         ("LEGATO_CACHE", "-1", "a whole number"),
         ("LEGATO_CACHE", "1e3", "a whole number"),
         ("LEGATO_STORE", " memory://", "white space"),
