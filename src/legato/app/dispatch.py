@@ -8,6 +8,7 @@ from legato.abc import Clock, Store
 from legato.abc.observer import NOBODY, Observer
 from legato.app.router import Router, Start
 from legato.app.triggers import Trigger
+from legato.engine.outcomes import may_take
 from legato.engine.turns import IGNORED, Outcome, Peeked, Turns
 from legato.engine.writer import Conflict, ReplySlot
 from legato.errors import Unavailable
@@ -160,7 +161,7 @@ class Dispatcher:
         """Offers an event to the conversation under `key`, if it can be for it."""
         if not self.turns.live(key):  # do not load the code for what it does not wait for
             peeked = await self._peek(key)
-            if peeked is None or not self.turns.may_take(peeked, event):
+            if peeked is None or not may_take(peeked, event):
                 return IGNORED
             if key.endswith(OVERLAY) and peeked[0].status in (FAILED, HELD):
                 return IGNORED  # it must not keep what the conversation below waits for

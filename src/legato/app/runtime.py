@@ -276,7 +276,7 @@ class Runtime:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception) and not isinstance(error, StoreError):
+        if isinstance(error, Exception) and not isinstance(error, StoreError | Unavailable):
             log.error("an update failed", exc_info=error)
 
     async def handle(self, event: AnyEvent, *, slot: ReplySlot | None = None) -> Outcome:

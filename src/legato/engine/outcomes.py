@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from legato.model.records import Conversation, Wait
+from legato.engine.commands import could_match
+from legato.model.events import AnyEvent
+from legato.model.records import WAITING, Conversation, Wait
 
 Peeked = tuple[Conversation, tuple[Wait, ...]]
 """A conversation's row and what it waits for."""
@@ -26,3 +28,9 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 IGNORED = Outcome(taken=False)
 TAKEN = Outcome(taken=True)
+
+
+def may_take(peeked: Peeked, event: AnyEvent) -> bool:
+    """Whether it is worth loading the code for this event: asked of the stored waits."""
+    row, waits = peeked
+    return row.status != WAITING or any(could_match(wait, event) for wait in waits)

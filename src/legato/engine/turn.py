@@ -256,7 +256,6 @@ class Turn(Intake):
         self._records.clear()
         text = "".join(traceback.format_exception(error))
         error.__traceback__ = None
-        log.error("conversation %s failed:\n%s", live.conversation.key, text)
         # Unless the event is in the birth or consumed, it goes to the mailbox, and the stored waits
         # are still the right ones.
         state = msgspec.structs.replace(live.state, error=text)
@@ -264,6 +263,7 @@ class Turn(Intake):
         said = [Said("", Send(Message(text=apology)), None)] if apology else []
         row = self.writer.row(live, FAILED, state, now, wake_ms=0)
         await self.writer.write(live, row, said, keep_event=not self.writer.consumed)
+        log.error("conversation %s failed:\n%s", live.conversation.key, text)  # if it is still ours
 
     # -- committing -----------------------------------------------------------------------------
 

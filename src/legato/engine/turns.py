@@ -15,14 +15,14 @@ import msgspec
 
 from legato.engine import changes, journal
 from legato.engine.cache import LiveCache
-from legato.engine.commands import WaitFor, could_match
+from legato.engine.commands import WaitFor
 from legato.engine.dialog import HOLD, Dialog
 from legato.engine.outcomes import IGNORED, TAKEN, Outcome, Peeked
 from legato.engine.services import Services
 from legato.engine.turn import Turn
 from legato.engine.versions import Live, rebuild
 from legato.engine.writer import Conflict, Duplicate, ReplySlot, Writer
-from legato.errors import Mismatch
+from legato.errors import Mismatch, Unavailable
 from legato.model.events import Again, AnyEvent, Gone, Interrupt, Signal
 from legato.model.ids import aside_key
 from legato.model.records import (
@@ -57,12 +57,17 @@ class Turns:
     Args:
         services: The surroundings.
         cache: Live conversations kept in memory, least recently used go first; 0 replays always.
+
+    Attributes:
+        ours: Whether this process (still) works on a conversation. If not, and it was overtaken, it
+            stops; else it sees to the end of what the other one began, which may have died.
     """
 
     def __init__(self, services: Services, cache: int = 2000) -> None:
         self._services = services
         self.cache: LiveCache = LiveCache(cache)
         self.see_to_end: Callable[[str], Awaitable[None]] = self.wake  # an unfinished Turn
+        self.ours: Callable[[str], bool] = lambda key: True
         counted = ("turns", "conflicts", "cached", "replayed", "mismatches")
         self.stats: dict[str, int] = dict.fromkeys(counted, 0)
 
@@ -81,12 +86,6 @@ class Turns:
         if loaded is None:
             return None
         return loaded.conversation, journal.decode_state(loaded.conversation.state).waits
-
-    @staticmethod
-    def may_take(peeked: Peeked, event: AnyEvent) -> bool:
-        """Whether it is worth loading the code for this event: asked of the stored waits."""
-        row, waits = peeked
-        return row.status != WAITING or any(could_match(wait, event) for wait in waits)
 
     async def repeated(self, key: str, update_id: str) -> Outcome:
         """What to answer to an update that was consumed before."""
@@ -258,8 +257,10 @@ class Turns:
         except Duplicate as duplicate:
             turn.live.driver.evict()
             return await self._repeated(turn.live.conversation.key, duplicate.reply)
-        except BaseException:
+        except BaseException as error:
             turn.live.driver.evict()
+            if isinstance(error, Conflict) and not self.ours(key := turn.live.conversation.key):
+                raise Unavailable(f"another process works on {key} now") from None
             raise
         return Outcome(taken=True, reply=turn.writer.reply)
 
