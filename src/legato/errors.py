@@ -233,7 +233,8 @@ class Cancelled(ControlFlow):
     """Raised at the wait when the conversation is cancelled. Saying goodbye is allowed.
 
     Attributes:
-        reason: "command", "operator", "replaced" or "race".
+        reason: "command", "operator" or "replaced"; in a branch also "race" (another branch decided)
+            or "gone" (the user is gone).
     """
 
     def __init__(self, reason: str = "") -> None:

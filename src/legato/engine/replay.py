@@ -149,13 +149,14 @@ class Driver:
         if root.blocked != record.path or record.error is None:
             raise self.mismatch(record.path, f"{record.kind} {record.name}", None)
         self.now_ms = record.at_ms
+        error = decode_error(record.error)
         if root.fork is not None:
-            self._cancel_branches(root.fork)
+            self._cancel_branches(root.fork, reason=getattr(error, "reason", "gone"))
             root.fork = None
         self.pending.pop(record.path, None)
         root.blocked = ""
         root.said = root.draws = 0
-        self._ready += ((root, None, decode_error(record.error)),)
+        self._ready += ((root, None, error),)
 
     def mismatch(self, path: str, recorded: str, pending: Pending | None) -> Mismatch:
         """A Mismatch that says what the code does at `path` (or instead of it)."""
@@ -275,12 +276,14 @@ class Driver:
             self._cancel_branches(fork, but=branch)
             self._join(fork, None, error)
 
-    def _cancel_branches(self, fork: Forked, but: Branch | None = None) -> None:
+    def _cancel_branches(
+        self, fork: Forked, but: Branch | None = None, reason: str = "race"
+    ) -> None:
         """Raises Cancelled in the branches that are still there; they may say goodbye."""
         self._ready = tuple(item for item in self._ready if item[0] not in fork.branches)
         for child in fork.branches:
             if child is not but:
-                self._unwind(child, Cancelled("race"))
+                self._unwind(child, Cancelled(reason))
 
     # -- leaving --------------------------------------------------------------------------------
 

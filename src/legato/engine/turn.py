@@ -48,7 +48,7 @@ from legato.model.values import to_stored
 log: logging.Logger = logging.getLogger("legato.turn")
 
 MOST_GOTOS = 100
-"""Tail calls in one Turn without any wait: more is an endless loop."""
+"""Tail calls without any wait: more is an endless loop."""
 _FAILURES = {Duplicate: "duplicate", Conflict: "conflict"}
 
 
@@ -67,7 +67,7 @@ class Turn(Intake):
         super().__init__(services, live)
         self.writer: Writer = writer
         self._tasks: dict[str, asyncio.Task[Record]] = {}  # effects under way, by path
-        self._gotos = 0
+        self._gotos = live.state.gotos  # of the process that died in this Turn
         self._span = self._begin()
 
     def _begin(self) -> Any:
@@ -258,7 +258,7 @@ class Turn(Intake):
         error.__traceback__ = None
         # Unless the event is in the birth or consumed, it goes to the mailbox, and the stored waits
         # are still the right ones.
-        state = msgspec.structs.replace(live.state, error=text)
+        state = msgspec.structs.replace(live.state, error=text, gotos=0)
         apology = self._services.apology
         said = [Said("", Send(Message(text=apology)), None)] if apology else []
         row = self.writer.row(live, FAILED, state, now, wake_ms=0)
@@ -285,9 +285,10 @@ class Turn(Intake):
         row, state = None, live.state
         if status:
             if status == WAITING:
+                self._gotos = 0
                 state = State(live.waits)
             else:
-                state = State(said=said, intents=intents, beside=live.beside)
+                state = State((), said, "", intents, live.beside, self._gotos)
             row = self.writer.row(live, status, state, now, _wake(state))
         segment = journal.segment(self._records) if self._records else b""
         await self.writer.write(live, row, outputs, segment=segment, within=within, final=final)

@@ -94,6 +94,7 @@ class State(Struct, frozen=True, omit_defaults=True):
         intents: Paths of the `at_most_once` steps that are about to run, or under way.
         beside: While "running": what other branches wait for, with the times and counts that no
             record tells (a reminder that was given, answers that did not parse).
+        gotos: While "running": tail calls since the last wait.
     """
 
     waits: tuple[Wait, ...] = ()
@@ -101,6 +102,7 @@ class State(Struct, frozen=True, omit_defaults=True):
     error: str = ""
     intents: tuple[str, ...] = ()
     beside: tuple[Wait, ...] = ()
+    gotos: int = 0
 
 
 RUNNING = "running"

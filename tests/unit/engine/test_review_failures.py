@@ -211,3 +211,26 @@ async def test_an_on_restart_with_a_bug_holds_the_conversation_and_keeps_the_ans
     await bot.replace_app(version(int))
     await _retry(bot, ann)
     bot.expect("3")
+
+
+async def test_an_endless_loop_is_found_through_crashes_and_its_retry_begins_to_count_anew(bot):
+    def version(*, mended: bool) -> App:
+        new = App("new")
+
+        @new.command("go")
+        @new.dialog()
+        async def around(chat: Chat, rounds: int = 0) -> None:
+            if mended and rounds >= 150:
+                await chat.ask("Enough?")
+            await chat.goto(around, rounds=rounds + 1)
+
+        return new
+
+    await bot.replace_app(version(mended=False))
+    ann = bot.user()
+    await ann.says("/go")
+    bot.expect("Sorry")
+    bot.expect_failure("100 times chat.goto without a single wait")
+    await bot.replace_app(version(mended=True))
+    await _retry(bot, ann)
+    bot.expect("Enough?")

@@ -2,7 +2,9 @@
 
 import asyncio
 
-from legato import App, Chat, StepInterrupted, TooManyAttempts
+from legato import App, Cancelled, Chat, StepInterrupted, TooManyAttempts, UserGone
+from legato.model.events import Gone
+from legato.model.ids import place_of
 from legato.testing.crash import Crash
 
 app = App("forks")
@@ -180,3 +182,44 @@ async def test_what_a_branch_says_does_not_wait_for_another_branchs_step(bot):
     await bot.user().says("/progress")
     bot.expect("one is done", "two is done")
     assert shown == ["one is done", "two is done"]
+
+
+async def test_the_branches_of_a_dialog_that_is_cancelled_see_why(bot):
+    new = App("new")
+    seen: list[str] = []
+
+    async def branch(chat: Chat, name: str) -> None:
+        try:
+            await chat.ask(f"{name}?", key=name)
+        except Cancelled as error:
+            seen.append(f"{name} {error.reason}")
+            raise
+
+    async def nested(chat: Chat) -> None:
+        await chat.gather(branch(chat, "c"), branch(chat, "d"))
+
+    @new.command("go")
+    async def go(chat: Chat) -> None:
+        try:
+            await chat.gather(branch(chat, "a"), nested(chat))
+        except Cancelled as error:
+            seen.append(f"dialog {error.reason}")
+            raise
+        except UserGone:
+            seen.append("dialog gone")
+
+    await bot.replace_app(new)
+    ann = bot.user()
+    for why, command in [("replaced", "/go"), ("command", "/cancel")]:
+        await ann.says("/go")
+        seen.clear()
+        await ann.says(command)
+        first = [f"a {why}", f"c {why}", f"d {why}", f"dialog {why}"]
+        assert seen[:4] == first
+    await ann.says("/go")
+    key = (await bot.conversation(ann)).key
+    row = await bot.conversation(ann)
+    seen.clear()
+    gone = Gone(id=f"gone:{key}", place=place_of(key), key=key, epoch=row.epoch)
+    await bot.repeat(lambda: bot.runtime.handle(gone))
+    assert seen[:4] == ["a gone", "c gone", "d gone", "dialog gone"]
