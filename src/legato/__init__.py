@@ -14,6 +14,7 @@ from legato.app.app import App as App
 from legato.app.app import Router as Router
 from legato.engine.chat import Chat as Chat
 from legato.engine.handles import Handle as Handle
+from legato.engine.parsers import Email as Email
 from legato.engine.steps import idempotency_key as idempotency_key
 from legato.engine.steps import step as step
 from legato.errors import Cancelled as Cancelled
@@ -47,6 +48,7 @@ __all__ = [
     "Cancelled",
     "Chat",
     "Contact",
+    "Email",
     "Event",
     "File",
     "Handle",

@@ -78,8 +78,9 @@ class Limits(Struct, frozen=True):
 
 
 class Capabilities(Struct, frozen=True):
-    """What a platform can show. The chat handle falls back (buttons -> numbered text) or raises
-    Unsupported by these.
+    """What a platform can show. By these the chat handle raises Unsupported (edit, delete, react,
+    pin, photos without a text), says nothing (typing), or addresses the person (public); the rest
+    is for `render`, which falls back (buttons become numbered text), and for the conformance suite.
     """
 
     buttons: bool = True

@@ -89,7 +89,8 @@ def unfinished(row: Conversation) -> bool:
 
 def new_epoch(now_ms: int, update_id: str) -> int:
     """A number that no other conversation of this key has: the time, then a hash of the update that
-    starts it. The same in every attempt at the same update.
+    starts it. Another in each attempt at the same update but within a millisecond: only one of them
+    is committed.
     """
     value = int.from_bytes(update_id.encode("utf-8", "surrogatepass"), "big")
     return (now_ms << EPOCH_BITS) | value % EPOCH_PRIME

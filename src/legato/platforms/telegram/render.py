@@ -194,7 +194,7 @@ def _inline(button: Button) -> Params:
     if size > CALLBACK_DATA:
         raise Misuse(
             f"the button {text!r:.80} carries {size} bytes, Telegram allows {CALLBACK_DATA}: give "
-            "it a short data= (an id), and keep what it stands for in the dialog or in chat.store"
+            "it a short data= (an id), and keep what it stands for in the dialog or in your own tables"
         )
     return {"text": text, "callback_data": data}
 
