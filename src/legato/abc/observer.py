@@ -94,6 +94,18 @@ class Observer:
     def end_send(self, began: Any, item: OutboxItem, verdict: Verdict) -> None:
         """The platform has answered, or has not."""
 
+    def begin_store(self, operation: str) -> Any:
+        """A method of the store is about to be called."""
+
+    def end_store(self, began: Any, operation: str, error: BaseException | None) -> None:
+        """It has returned, or failed with `error`."""
+
+    def begin_publish(self, letters: int) -> Any:
+        """So many letters are about to be published; `current_trace` goes with them."""
+
+    def end_publish(self, began: Any, letters: int, error: BaseException | None) -> None:
+        """The queue has confirmed them, or failed with `error`."""
+
 
 NOBODY = Observer()
 
@@ -122,6 +134,12 @@ class Scoping(Observer):
             SCOPE.set(scope)
         scope.conversation, scope.dialog = key, dialog
         context.run(SCOPE.set, scope)
+        return None
+
+    def begin_send(self, item: OutboxItem) -> Any:
+        scope = Scope("", item.call.trace)  # the relay's own task forgets it with its next item
+        scope.conversation = item.key
+        SCOPE.set(scope)
         return None
 
 
@@ -161,6 +179,20 @@ class Several(Observer):
     def end_send(self, began: Any, item: OutboxItem, verdict: Verdict) -> None:
         for one, own in zip(reversed(self._all), reversed(began), strict=True):
             one.end_send(own, item, verdict)
+
+    def begin_store(self, operation: str) -> Any:
+        return [one.begin_store(operation) for one in self._all]
+
+    def end_store(self, began: Any, operation: str, error: BaseException | None) -> None:
+        for one, own in zip(reversed(self._all), reversed(began), strict=True):
+            one.end_store(own, operation, error)
+
+    def begin_publish(self, letters: int) -> Any:
+        return [one.begin_publish(letters) for one in self._all]
+
+    def end_publish(self, began: Any, letters: int, error: BaseException | None) -> None:
+        for one, own in zip(reversed(self._all), reversed(began), strict=True):
+            one.end_publish(own, letters, error)
 
 
 __all__ = ["NOBODY", "SCOPE", "Observer", "Scope", "Scoping", "Several", "current_trace", "traced"]
