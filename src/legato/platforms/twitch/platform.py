@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("legato.twitch")
 
+SPEAK = "user:write:chat"
+"""What the account must have allowed to speak through the API."""
+
 _CURES = {
     "authorization_revoked": "`legato twitch login` again, or the broadcaster lets the bot in again",
     "notification_failures_exceeded": "the bot did not answer in time; it is subscribed to again",
@@ -177,10 +180,12 @@ class Twitch(Platform):
         return render(out, place)
 
     def limit(self, call: Call, place: Address) -> tuple[int, float] | None:
-        """See Platform: 20 messages in 30 seconds, 100 where the bot is a moderator."""
+        """See Platform: 20 messages in 30 seconds, 100 where the bot is a moderator. A process that
+        does not hear Twitch knows that from one that does, within seconds; until then it is 20.
+        """
         if call.method not in (SAY, "send_chat_message"):
             return None
-        return self._state.rooms.window(place.chat, self.bot)
+        return self._state.window(place.chat)
 
     async def send(self, call: Call, place: Address, http: HttpClient) -> Verdict:
         verdict = await self._sent(call, place, http)
@@ -193,11 +198,15 @@ class Twitch(Platform):
         state = self._state
         if state.store is None:
             return Verdict("retry", error="the account is not loaded yet")
+        if self._chat is None:
+            await state.look_at_roles(state.store)
         if call.method != SAY:
             return await state.helix.send(call, place, http, state.store)
         text, reply_to = self._forms.of(call, place.chat)
-        if state.over_irc:
+        if state.over_irc and (self._chat is not None or not place.chat.isdecimal()):
             verdict = await self._say(call, place, text, reply_to)
+        elif lacking := self._lacks():
+            verdict = Verdict("retry", retry_after_s=60.0, error=lacking)
         else:
             params: dict[str, object] = {"text": text, "reply_to": reply_to}
             shaped = Call(SAY, params, idempotent=call.idempotent)
@@ -208,6 +217,18 @@ class Twitch(Platform):
             self._forms.dropped(place.chat, text, reply_to, code)
         return verdict
 
+    def _lacks(self) -> str:
+        """Why the account cannot speak through the API, as a process without a connection to chat must
+        (a worker, a function); "" if it can. What waits is kept until somebody logs in again.
+        """
+        account = self._state.tokens.account
+        if not self._state.over_irc or account is None or SPEAK in account.scopes:
+            return ""
+        return (
+            f"this process is not in Twitch chat, and the account {account.login} did not allow {SPEAK}: "
+            "log in again with `legato twitch login`"
+        )
+
     async def _say(self, call: Call, place: Address, text: str, reply_to: str) -> Verdict:
         """Says something over IRC."""
         from legato.platforms.twitch.chat import NotConnected
@@ -215,7 +236,7 @@ class Twitch(Platform):
         from legato.platforms.twitch.sockets import Closed
 
         if self._chat is None:
-            return Verdict("retry", error="not in Twitch chat: only the process that listens is")
+            return Verdict("retry", error="not in chat yet")
         try:
             message_id = await self._chat.say(self._state.rooms.login(place.chat), text, reply_to)
         except NotConnected as error:
@@ -278,7 +299,7 @@ class Twitch(Platform):
                 work = listening.notified(state, url, inbox, http, store)
             else:
                 work = listening.look_after(state, http, store)
-            await together(work, listening.until_lost(state, http, store))
+            await together(work, listening.until_lost(state, http, store), state.tell_roles(store))
         finally:
             self._chat = None
             await inbox.close()
