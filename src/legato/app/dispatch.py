@@ -176,7 +176,7 @@ class Dispatcher:
         event = start.event
         if trigger.anywhere and not trigger.cancels:
             return await self._on_top(start, slot=slot)
-        keys = self.router.keys(event)
+        keys = self.router.replaced(start)
         standing = [key for key in keys if await self._peek(key) is not None]
         if not standing and start.key in keys:
             return await self._start(start, slot=slot)

@@ -64,6 +64,18 @@ class Router:
             found.append(key)
         return found
 
+    def replaced(self, start: Start) -> list[str]:
+        """Keys of the conversations that a command ends before its dialog starts.
+
+        In a room with many people these are the person's own, and what stands where its dialog is to
+        be. What else the whole room is in goes on, unless the command is there to cancel.
+        """
+        event = start.event
+        keys = self.keys(event)
+        if start.trigger.cancels or getattr(event, "private", False):
+            return keys
+        return [key for key in keys if place_of(key).user or key.rstrip(OVERLAY) == start.key]
+
     def command(self, event: AnyEvent) -> Trigger | None:
         """The command in the event, if it is one of ours."""
         return self._triggers.command(event)
