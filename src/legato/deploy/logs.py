@@ -1,4 +1,4 @@
-"""Log lines that a person can read, and in which no secret ever stands.
+"""Log lines that a person can read, or a machine, and in which no secret ever stands.
 
 A Telegram token is a part of every URL that is called, so any library's message may hold one: a filter
 on our handler takes it out of messages, arguments and tracebacks. What ends the process is printed by
@@ -7,12 +7,19 @@ the command line, which redacts it too.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import TextIO
+
+from legato.abc.observer import SCOPE, Scope
+from legato.model.shards import slot_of_key
 
 SHORTEST = 4
 """Shorter texts are no secrets; taking each "s" out of every line would hide nothing but the log."""
+QUIET = ("uvicorn", "asyncio", "opentelemetry", "urllib3")
+"""Libraries that only warn, whatever the level."""
 
 Secrets = Callable[[], Iterable[str]]
 
@@ -67,8 +74,60 @@ class Lines(logging.Formatter):
         return printable.rstrip("\n").replace("\n", "\n    ")
 
 
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message; "error" with a traceback; and, where the
+    line is about them, conversation, dialog, update, shard and trace. All but ASCII is escaped: no text
+    can end the line, nor do anything to a terminal.
+
+    Args:
+        about: Fields of every line, as in {"role": "worker"}.
+        shards: How many the cluster has; 0 leaves the shard out.
+    """
+
+    def __init__(self, about: Mapping[str, str] | None = None, shards: int = 0) -> None:
+        super().__init__()
+        self._about = dict(about or {})
+        self._shards = shards
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        fields: dict[str, object] = {
+            "time": at.replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **self._about,
+        }
+        scope = SCOPE.get() or _NOTHING
+        # A record may say by itself what it is about, as those of a dialog's own `chat.log` do.
+        conversation = str(getattr(record, "conversation", "") or scope.conversation)
+        if conversation:
+            fields["conversation"] = conversation
+            if self._shards:
+                fields["shard"] = slot_of_key(conversation) % self._shards
+        if scope.dialog:
+            fields["dialog"] = scope.dialog
+        if scope.update:
+            fields["update"] = scope.update
+        if scope.trace:
+            fields["trace"] = scope.trace.split("-")[1]
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        error = "\n".join(filter(None, (record.exc_text, record.stack_info)))
+        if error:
+            fields["error"] = error
+        return json.dumps(fields)
+
+
+_NOTHING = Scope()
+
+
 def set_up_logs(
-    secrets: Secrets, *, level: int = logging.INFO, stream: TextIO | None = None
+    secrets: Secrets,
+    *,
+    level: int = logging.INFO,
+    stream: TextIO | None = None,
+    form: logging.Formatter | None = None,
 ) -> Callable[[], None]:
     """Sends all logs through one redacting handler; returns a function that undoes it.
 
@@ -76,15 +135,16 @@ def set_up_logs(
         secrets: What must never show.
         level: Of Legato and of the bot's own loggers; other libraries only warn.
         stream: Where to, stderr by default.
+        form: Makes the lines, `Lines` by default.
     """
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(Lines())
+    handler.setFormatter(form or Lines())
     handler.addFilter(Redacting(secrets))
     root = logging.getLogger()
     before = root.level, root.handlers[:]
     root.handlers[:] = [handler]
     root.setLevel(level)
-    quiet = {name: logging.getLogger(name).level for name in ("uvicorn", "asyncio")}
+    quiet = {name: logging.getLogger(name).level for name in QUIET}
     for name in quiet:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
@@ -98,4 +158,4 @@ def set_up_logs(
     return undo
 
 
-__all__ = ["Lines", "Redacting", "redact", "set_up_logs"]
+__all__ = ["JsonLines", "Lines", "Redacting", "redact", "set_up_logs"]
