@@ -26,6 +26,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     Attributes:
         store: Address of the store, "" = the shell's default.
+        queue: Address of the broker that a cluster's processes share, "" = there is none.
         listen: Where the web server listens: (host, port); port 0 takes a free one. None = not
             set: DEFAULT_LISTEN, and only if something needs a server.
         public_url: If set, platforms are put in webhook mode at "{public_url}/{platform}".
@@ -51,6 +52,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """
 
     store: str = ""
+    queue: str = ""
     listen: tuple[str, int] | None = None
     public_url: str = ""
     webhook_reply: bool = True
@@ -166,6 +168,7 @@ def _channels(text: str) -> tuple[str, ...]:
 
 VARIABLES: dict[str, Variable] = {
     "LEGATO_STORE": Variable("store", _text),
+    "LEGATO_QUEUE": Variable("queue", _text, secret=True),
     "LEGATO_LISTEN": Variable("listen", _listen),
     "LEGATO_PUBLIC_URL": Variable("public_url", _address),
     "LEGATO_WEBHOOK_REPLY": Variable("webhook_reply", _switch),

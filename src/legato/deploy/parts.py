@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from legato.errors import BadToken, ConfigError
 
 if TYPE_CHECKING:
-    from legato.abc import Clock, Platform, Store
+    from legato.abc import Clock, Platform, Queue, Store
     from legato.app.settings import Settings
 
 STORES = "sqlite:///bot.db or memory://"
+QUEUES = "amqp://user:password@host"
 
 
 def make_store(url: str, *, threads: bool = True, shared: bool = False) -> Store:
@@ -45,6 +46,27 @@ def make_store(url: str, *, threads: bool = True, shared: bool = False) -> Store
     if scheme in ("postgres", "postgresql", "dynamodb"):
         raise ConfigError(f"LEGATO_STORE: this version has no {scheme} store: use {STORES}")
     raise ConfigError(f"LEGATO_STORE={url!r:.80} is no store: write {STORES}")
+
+
+def make_queue(url: str, app: str) -> Queue:
+    """The queue of an address; not opened yet.
+
+    Args:
+        url: "amqp://user:password@host", or "memory://" (which no other process sees).
+        app: Name of the bot: its queues are its own.
+
+    Raises:
+        ConfigError: There is no such queue.
+    """
+    scheme, sep, rest = url.partition("://")
+    if scheme == "memory" and sep and not rest:
+        from legato.queues.memory import MemoryQueue
+
+        return MemoryQueue(app=app)
+    if scheme in ("amqp", "amqps"):
+        raise ConfigError(f"LEGATO_QUEUE: this version has no {scheme} queue")
+    # The address may hold a password: it is not shown.
+    raise ConfigError(f"LEGATO_QUEUE is no queue: write {QUEUES}")
 
 
 def make_platforms(settings: Settings, prefixes: tuple[str, ...], clock: Clock) -> list[Platform]:
@@ -124,4 +146,4 @@ def _twitch(settings: Settings, prefixes: tuple[str, ...], clock: Clock) -> Plat
     )
 
 
-__all__ = ["make_platforms", "make_store"]
+__all__ = ["make_platforms", "make_queue", "make_store"]

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from legato.app.settings import Settings, load_settings
-from legato.deploy.parts import make_platforms, make_store
+from legato.deploy.parts import make_platforms, make_queue, make_store
 from legato.errors import ConfigError
+from legato.queues.memory import MemoryQueue
 from legato.stores.memory import MemoryStore
 from legato.stores.sqlite import SQLiteStore
 from legato.testing.clock import FakeClock
@@ -35,6 +36,19 @@ async def test_a_store_stands_where_its_address_says(tmp_path: Path) -> None:
 def test_an_address_of_no_store_is_refused_with_the_cure(url: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said) as caught:
         make_store(url)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_queue_is_its_apps_own() -> None:
+    queue = make_queue("memory://", "quiz")
+    assert isinstance(queue, MemoryQueue)
+    assert queue.app == "quiz"
+
+
+@pytest.mark.parametrize("url", ["rabbit://u:canary@h", "memory://canary", "canary", "https://h"])
+def test_an_address_of_no_queue_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(ConfigError, match="LEGATO_QUEUE") as caught:
+        make_queue(url, "quiz")
     assert "canary" not in str(caught.value)
 
 
