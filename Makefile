@@ -10,7 +10,7 @@ WORKERS := -n logical --maxprocesses=8 --max-worker-restart=0
 # What the type checker reads besides `files` of pyproject.toml, as far as it exists.
 TYPED := src tests conftest.py $(wildcard examples bench docs/conf.py)
 
-.PHONY: help setup run demo test check static fmt lint types layers cov docs bench lock news clean
+.PHONY: help setup servers run demo test check static fmt lint types layers cov docs bench lock news clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9.%-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,10 +26,13 @@ run: setup ## Run a bot: make run BOT=examples/adder.py
 demo: setup ## Watch a dialog survive
 	@$(BIN)/python examples/demo.py $(ARGS)
 
-test: setup ## Run all tests: make test ARGS="-k timeout"
+servers: ## Install the servers that tests start for themselves (Debian, as root)
+	@sh .ci/servers
+
+test: setup servers ## Run all tests: make test ARGS="-k timeout"
 	@$(BIN)/pytest $(WORKERS) $(ARGS)
 
-test-%: .ci/venv ## The same on another Python: make test-3.13
+test-%: .ci/venv servers ## The same on another Python: make test-3.13
 	@sh .ci/venv .venv-$* requirements/dev.lock $*
 	@.venv-$*/bin/pytest $(WORKERS) --ignore=tests/repo $(ARGS)
 

@@ -1,0 +1,3 @@
+"""Networks that go wrong."""
+
+from tests.faults.proxy import Proxy as Proxy

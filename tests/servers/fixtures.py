@@ -1,0 +1,43 @@
+"""Servers that the tests of one worker share, and what one test has of them for itself."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers.postgres import Postgres
+from tests.servers.rabbit import Rabbit
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def shared_postgres() -> Iterator[Postgres]:
+    """One Postgres for all tests of this worker that do not kill it."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_rabbit() -> Iterator[Rabbit]:
+    """One RabbitMQ for all tests of this worker that do not kill it."""
+    with Rabbit() as broker:
+        yield broker
+
+
+@pytest.fixture
+def postgres_url(shared_postgres: Postgres) -> Iterator[str]:
+    """The address of an empty database."""
+    name = f"test{next(_numbers)}"
+    yield shared_postgres.create(name)
+    shared_postgres.drop(name)
+
+
+@pytest.fixture
+def rabbit_url(shared_rabbit: Rabbit) -> Iterator[str]:
+    """The address of an empty vhost."""
+    name = f"test{next(_numbers)}"
+    yield shared_rabbit.vhost(name)
+    shared_rabbit.drop(name)
