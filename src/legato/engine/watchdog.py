@@ -59,6 +59,7 @@ class Threads:
                 return await done
             finally:
                 self.left += done.cancelled()
+                del done  # it holds the error, whose traceback holds this frame
 
     def _started(self, loop: asyncio.AbstractEventLoop) -> _Calls:
         from queue import SimpleQueue  # not at a cold start
@@ -161,7 +162,10 @@ class Watchdog:
             if not task.done():
                 self._give_up(task)
         if task not in self._left or limit_s is None:
-            return task.result()
+            try:
+                return task.result()
+            finally:
+                del task  # it holds the error, whose traceback holds this frame
         await asyncio.wait({task}, timeout=GRACE_S)
         self.late += 1
         log.error(

@@ -1,8 +1,10 @@
 """A step that hangs is given up: its conversation goes on, and no other one notices."""
 
 import asyncio
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -237,3 +239,24 @@ async def test_a_step_outside_of_any_dialog_has_only_its_own_limit():
     with pytest.raises(TimeoutError, match="step 'sits'"):
         await sits()
     assert await plain() == 3
+
+
+@pytest.mark.parametrize("thread", [True, False])
+async def test_what_a_failed_step_held_is_free_again_without_the_collector(thread):
+    class Held(Exception):
+        pass
+
+    def fails() -> None:
+        raise Held
+
+    dog = Watchdog()
+    gc.disable()
+    try:
+        try:
+            await dog.run("fails", fails, None, thread=thread)
+        except Held as error:
+            left = weakref.ref(error)
+        await until(lambda: left() is None)
+    finally:
+        gc.enable()
+        dog.close()

@@ -116,12 +116,16 @@ class SQLiteStore(Store):
         except sqlite3.Error as error:
             raise self._database.error(error) from error
         except Failed as failed:
-            error_of_app = failed.error
-        if isinstance(error_of_app, sqlite3.Error):
-            ours = self._database.error(error_of_app)
-            if type(ours) is not StoreError:  # the disk, a lock: not about the statement
-                raise ours from error_of_app
-        raise error_of_app
+            raise self._of_app(failed.error) from None
+
+    def _of_app(self, error: BaseException) -> BaseException:
+        """What the app's own SQL raised; in our words if it is about the disk or a lock."""
+        if isinstance(error, sqlite3.Error):
+            ours = self._database.error(error)
+            if type(ours) is not StoreError:
+                ours.__cause__ = error
+                return ours
+        return error
 
     # -- reading: on the caller's thread, it takes microseconds -------------------------------
 
