@@ -207,3 +207,22 @@ def test_help_comes_without_importing_what_runs_bots() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "usage: legato" in run.stdout
     assert "legato.deploy" not in run.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("argv", "lines"),
+    [
+        ((), ["usage: legato [-h]", "run a bot in this process", "see and steer conversations"]),
+        (("dialogs",), ["usage: legato dialogs", "list conversations", "let wait_for() go on"]),
+        (("twitch",), ["usage: legato twitch", "is it logged in?"]),
+    ],
+)
+def test_a_command_without_its_next_word_prints_help(
+    argv: tuple[str, ...], lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    captured = capsys.readouterr()
+    assert ended.value.code == 2
+    assert captured.out == ""
+    assert all(line in captured.err for line in lines)
