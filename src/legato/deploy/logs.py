@@ -11,10 +11,13 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from legato.abc.observer import SCOPE, Scope
 from legato.model.shards import slot_of_key
+
+if TYPE_CHECKING:
+    from legato.app.settings import Settings
 
 SHORTEST = 4
 """Shorter texts are no secrets; taking each "s" out of every line would hide nothing but the log."""
@@ -122,6 +125,17 @@ class JsonLines(logging.Formatter):
 _NOTHING = Scope()
 
 
+def log_form(settings: Settings, role: str, shards: int = 0) -> logging.Formatter:
+    """Makes lines as the settings say.
+
+    Args:
+        settings: Of the process.
+        role: Stands in each line of JSON.
+        shards: See `JsonLines`.
+    """
+    return JsonLines({"role": role}, shards) if settings.log == "json" else Lines()
+
+
 def set_up_logs(
     secrets: Secrets,
     *,
@@ -158,4 +172,4 @@ def set_up_logs(
     return undo
 
 
-__all__ = ["JsonLines", "Lines", "Redacting", "redact", "set_up_logs"]
+__all__ = ["JsonLines", "Lines", "Redacting", "log_form", "redact", "set_up_logs"]

@@ -7,6 +7,7 @@ GET /readyz    200 while it can do its work, else 503 and what is missing
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,13 @@ class Monitoring:
             platforms: Names of those whose webhooks it takes, each at "/<name>".
         """
         return Front(self, inner, platforms, self._metrics, self._tracing)
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must never show: a collector's keys stand in the headers sent to it."""
+        names = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+        headers = ",".join(os.environ.get(name, "") for name in names).split(",")
+        return [value for header in headers if (value := header.partition("=")[2].strip())]
 
     async def close(self) -> None:
         """Sends the traces that are still here. Idempotent."""

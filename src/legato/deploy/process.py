@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from legato.abc import Clock, Platform, Store
+from legato.abc.observer import NOBODY, Observer
 from legato.app.app import App
 from legato.app.runtime import Runtime, RuntimeSettings
 from legato.app.settings import Settings
@@ -33,6 +34,7 @@ class Process:
         platforms: Its adapters.
         clock: Time.
         failed: Called when the last platform refuses us later on (a token that was revoked).
+        observer: Is told what happens.
 
     Attributes:
         runtime: The running App.
@@ -47,6 +49,7 @@ class Process:
         platforms: Sequence[Platform],
         clock: Clock,
         failed: Failed,
+        observer: Observer = NOBODY,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -66,6 +69,7 @@ class Process:
                 cache=settings.cache,
                 webhook_reply=settings.webhook_reply,
                 step_timeout_s=settings.step_timeout,
+                observer=observer,
             ),
         )
 

@@ -24,9 +24,11 @@ from legato.deploy.clock import SystemClock
 from legato.deploy.collector import rare_collections
 from legato.deploy.http import Asgi, Endpoint
 from legato.deploy.lifecycle import Stopped, Stopping
-from legato.deploy.logs import set_up_logs
+from legato.deploy.logs import log_form, set_up_logs
+from legato.deploy.monitoring import Monitoring
 from legato.deploy.parts import make_platforms, make_store
 from legato.deploy.process import DRAIN_S, Process
+from legato.deploy.sources import of_runtime
 from legato.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class _Run:
         self._settings = settings
         self._options = options
         self._clock = SystemClock()
+        self._monitoring = Monitoring(settings, self._clock, "run", app.name)
         self._platforms: list[Platform] = []
         self._web: Web | None = None
 
@@ -86,7 +89,7 @@ class _Run:
         stopping = Stopping()
         self._choose()
         with (
-            _logs(self._secrets, self._level()),
+            _logs(self._secrets, self._level(), log_form(self._settings, "run")),
             stopping.signals(),
             self._socket() as listener,
         ):
@@ -96,7 +99,7 @@ class _Run:
         return 0
 
     def _secrets(self) -> list[str]:
-        found = list(self._settings.secrets)
+        found = [*self._settings.secrets, *self._monitoring.secrets]
         for platform in self._platforms:
             found += platform.secrets
         return found
@@ -144,7 +147,7 @@ class _Run:
     # -- running ------------------------------------------------------------------------------
 
     async def _served(self, stopping: Stopping, listener: socket.socket | None) -> None:
-        store = make_store(self._store_url())
+        store = self._monitoring.store(make_store(self._store_url()))
         self._process = process = Process(
             self._app,
             self._settings,
@@ -152,12 +155,17 @@ class _Run:
             platforms=self._platforms,
             clock=self._clock,
             failed=stopping.fail,
+            observer=self._monitoring.observer,
         )
+        self._monitoring.add(lambda: of_runtime(process.runtime))
         server: _Serving | None = None
         try:
             await stopping.unless(process.open())
             if listener is not None:
-                server = _Serving(self._endpoint(process), listener)
+                endpoint = self._endpoint(process)
+                names = [platform.name for platform in self._own]
+                app = self._monitoring.asgi(endpoint, names)
+                server = _Serving(endpoint, app, listener)
                 server.start(stopping)
             self._start_listening(process, stopping)
             self._greet(listener)
@@ -186,6 +194,7 @@ class _Run:
 
     async def _end(self, process: Process, server: _Serving | None) -> None:
         log.info("stopping: finishing what is under way")
+        self._monitoring.health.draining = True
         if server is not None:
             server.refuse()
         left = await process.close(self._options.drain_s)
@@ -193,6 +202,7 @@ class _Run:
             if self._web is not None:
                 self._web.close()
             await server.ended()
+        await self._monitoring.close()
         if left:
             what = "message is" if left == 1 else "messages are"
             log.warning("%d %s not delivered yet: the next start goes on with that", left, what)
@@ -231,8 +241,8 @@ class _Run:
 
 
 @contextmanager
-def _logs(secrets: Callable[[], list[str]], level: int) -> Iterator[None]:
-    undo = set_up_logs(secrets, level=level)
+def _logs(secrets: Callable[[], list[str]], level: int, form: logging.Formatter) -> Iterator[None]:
+    undo = set_up_logs(secrets, level=level, form=form)
     try:
         yield
     finally:
@@ -270,7 +280,7 @@ def _bound(host: str, port: int) -> socket.socket:
 class _Serving:
     """uvicorn on a socket of ours, without its way with signals."""
 
-    def __init__(self, endpoint: Endpoint, listener: socket.socket) -> None:
+    def __init__(self, endpoint: Endpoint, app: Asgi, listener: socket.socket) -> None:
         try:
             import uvicorn
         except ImportError as error:
@@ -283,7 +293,7 @@ class _Serving:
                 return nullcontext()
 
         config = uvicorn.Config(
-            endpoint,
+            app,
             log_config=None,
             access_log=False,
             lifespan="off",
