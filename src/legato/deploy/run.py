@@ -10,10 +10,10 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -24,19 +24,19 @@ from legato.deploy.clock import SystemClock
 from legato.deploy.collector import rare_collections
 from legato.deploy.http import Asgi, Endpoint
 from legato.deploy.lifecycle import Stopped, Stopping
-from legato.deploy.logs import log_form, set_up_logs
+from legato.deploy.logs import log_form
 from legato.deploy.monitoring import Monitoring
 from legato.deploy.parts import make_platforms, make_store
 from legato.deploy.process import DRAIN_S, Process
+from legato.deploy.serving import Serving, bound, url_of
+from legato.deploy.shell import logging_to, loop_factory
 from legato.deploy.sources import of_runtime
-from legato.errors import ConfigError, MissingExtra
+from legato.errors import ConfigError
 
 if TYPE_CHECKING:
     from legato.platforms.web import Web
 
 log: logging.Logger = logging.getLogger("legato.run")
-
-BACKLOG = 1024
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -61,16 +61,8 @@ def run(app: App, settings: Settings, options: Options) -> int:
     Raises:
         ConfigError, StoreError: It cannot run like this.
     """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_Run(app, settings, options).main())
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:  # Windows, or installed without the extra: asyncio's own does it too
-        return None
-    return uvloop.new_event_loop  # type: ignore[no-any-return,unused-ignore]
 
 
 class _Run:
@@ -84,12 +76,13 @@ class _Run:
         self._monitoring = Monitoring(settings, self._clock, "run", app.name)
         self._platforms: list[Platform] = []
         self._web: Web | None = None
+        self._ingress: Endpoint | None = None
 
     async def main(self) -> int:
         stopping = Stopping()
         self._choose()
         with (
-            _logs(self._secrets, self._level(), log_form(self._settings, "run")),
+            logging_to(self._secrets, self._level(), log_form(self._settings, "run")),
             stopping.signals(),
             self._socket() as listener,
         ):
@@ -158,14 +151,14 @@ class _Run:
             observer=self._monitoring.observer,
         )
         self._monitoring.add(lambda: of_runtime(process.runtime))
-        server: _Serving | None = None
+        server: Serving | None = None
         try:
             await stopping.unless(process.open())
             if listener is not None:
-                endpoint = self._endpoint(process)
+                self._ingress = endpoint = self._endpoint(process)
                 names = [platform.name for platform in self._own]
                 app = self._monitoring.asgi(endpoint, names)
-                server = _Serving(endpoint, app, listener)
+                server = Serving(app, listener)
                 server.start(stopping)
             self._start_listening(process, stopping)
             self._greet(listener)
@@ -192,9 +185,11 @@ class _Run:
         if self._console:
             process.listen(self._talk, stopping.stop)
 
-    async def _end(self, process: Process, server: _Serving | None) -> None:
+    async def _end(self, process: Process, server: Serving | None) -> None:
         log.info("stopping: finishing what is under way")
         self._monitoring.health.draining = True
+        if self._ingress is not None:
+            self._ingress.draining = True
         if server is not None:
             server.refuse()
         left = await process.close(self._options.drain_s)
@@ -214,8 +209,7 @@ class _Run:
             way = platform.way(self._settings.public_url)
             log.info("%s bot %s: %s", platform.name, platform.bot, way)
         if listener is not None:
-            host, port = listener.getsockname()[:2]
-            address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            address = url_of(listener)
             what = "web chat" if self._web is not None else "listening"
             if self._console:  # where only warnings are logged
                 sys.stderr.write(f"{what}: {address}/\n")
@@ -236,97 +230,8 @@ class _Run:
             yield None
             return
         host, port = settings.listen or DEFAULT_LISTEN
-        with _bound(host, port) as listener:
+        with bound(host, port) as listener:
             yield listener
-
-
-@contextmanager
-def _logs(secrets: Callable[[], list[str]], level: int, form: logging.Formatter) -> Iterator[None]:
-    undo = set_up_logs(secrets, level=level, form=form)
-    try:
-        yield
-    finally:
-        undo()
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        ConfigError: The address is taken, or not ours.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ConfigError(f"LEGATO_LISTEN={host}:{port}: {error.strerror or error}") from error
-    try:
-        if sys.platform != "win32":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-        listener.settimeout(0)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"LEGATO_LISTEN={host}:{port} cannot be used ({error.strerror}): stop what listens there, or "
-            "choose another port, as in --listen 127.0.0.1:8081"
-        ) from error
-    return listener
-
-
-class _Serving:
-    """uvicorn on a socket of ours, without its way with signals."""
-
-    def __init__(self, endpoint: Endpoint, app: Asgi, listener: socket.socket) -> None:
-        try:
-            import uvicorn
-        except ImportError as error:
-            raise MissingExtra("the web server", "run") from error
-
-        class Server(uvicorn.Server):
-            """Leaves the signals to us: more than requests must be drained."""
-
-            def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
-                return nullcontext()
-
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=5,
-            proxy_headers=False,
-        )
-        self._server: Any = Server(config)
-        self._endpoint = endpoint
-        self._listener = listener
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self, stopping: Stopping) -> None:
-        """Serves from now on; a failure of the server ends the process."""
-
-        def done(task: asyncio.Task[None]) -> None:
-            error = None if task.cancelled() else task.exception()
-            if error is not None:
-                stopping.fail(error)
-
-        self._task = asyncio.create_task(self._server.serve([self._listener]))
-        self._task.add_done_callback(done)
-
-    def refuse(self) -> None:
-        """Takes no more connections; requests under way are answered."""
-        self._endpoint.draining = True
-        self._server.should_exit = True
-
-    async def ended(self) -> None:
-        """Returns once the last request is answered."""
-        if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
 
 
 __all__ = ["Options", "run"]
