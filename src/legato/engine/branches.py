@@ -73,6 +73,7 @@ class Branch:
         "prefix",
         "said",
         "scopes",
+        "typing",
     )
 
     def __init__(
@@ -91,8 +92,17 @@ class Branch:
         self.counter: int = 0
         self.said: int = 0  # messages since this branch's last operation
         self.draws: int = 0  # chat.random and chat.uuid() since then
+        self.typing: int = 0  # chat.typing() blocks open here
         self.blocked: str = ""  # path of the operation it waits for, "" while it runs or is over
         self.fork: Forked | None = None  # set while it waits for its own branches
+
+    @property
+    def types(self) -> bool:
+        """Whether the typing sign is to be shown while this branch has something carried out."""
+        branch = self
+        while not branch.typing and branch.parent is not None:
+            branch = branch.parent.owner
+        return branch.typing > 0
 
 
 class Forked:

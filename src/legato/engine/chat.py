@@ -18,7 +18,15 @@ from legato.engine.commands import (
     WaitFor,
     event_tag_of,
 )
-from legato.engine.handles import Handle, PlatformApi, Seconds, TimeoutScope, reference, seconds
+from legato.engine.handles import (
+    Handle,
+    PlatformApi,
+    Seconds,
+    TimeoutScope,
+    TypingScope,
+    reference,
+    seconds,
+)
 from legato.engine.outgoing import Buttons, Source
 from legato.engine.surroundings import Surroundings
 from legato.errors import Timeout, Unsupported
@@ -89,9 +97,15 @@ class Chat(Surroundings):
         return handle
 
     async def send_typing(self) -> None:
-        """Shows the platform's typing sign for some seconds."""
+        """Shows the platform's typing sign for some seconds. See `typing` for longer."""
         if self._services.capabilities.typing:
             self._emit(Typing())
+
+    def typing(self) -> TypingScope:
+        """`async with chat.typing(): ...` shows the typing sign for as long as the steps in the block
+        run; where the platform has none, nothing.
+        """
+        return TypingScope(self)
 
     def _emit(self, out: Outgoing, *, handle: Any = None, need: str = "") -> str:
         driver = self._driving()

@@ -79,6 +79,21 @@ class TimeoutScope:
             raise Timeout(f"nothing within {self.seconds:g} seconds") from None
 
 
+class TypingScope:
+    """`async with chat.typing():` the typing sign while the steps in the block run."""
+
+    __slots__ = ("_chat",)
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+
+    async def __aenter__(self) -> None:
+        self._chat._driving().current.typing += 1
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._chat._driver.current.typing -= 1
+
+
 class PlatformApi:
     """`chat.telegram`: any method of the platform's own API by its name, journaled."""
 

@@ -12,7 +12,7 @@ from legato.engine.dialog import Dialogs
 from legato.engine.watchdog import DEFAULT_S, Watchdog
 from legato.errors import StepError, StepInterrupted, UserGone
 from legato.model.events import Address, File, Photo
-from legato.model.messages import Raw
+from legato.model.messages import Raw, Typing
 from legato.model.records import Call, OutboxItem
 
 
@@ -24,6 +24,8 @@ class Deliverer(Protocol):
     def hold(self, lane: str) -> None: ...
 
     def idle(self, lane: str) -> bool: ...
+
+    def ack(self, call: Call, place: Address) -> None: ...
 
     async def delivered(self, lane: str, up_to_id: int) -> None: ...
 
@@ -83,6 +85,13 @@ class Services:
             )
             self._chat_services[place.platform, place.bot] = known
         return known
+
+    def show_typing(self, place: Address) -> None:
+        """Shows the typing sign for some seconds, if there is one. Nobody waits for it."""
+        platform = self.platform(place)
+        if platform.capabilities.typing:
+            for call in platform.render(Typing(), place):
+                self.relay.ack(call, place)
 
     async def call(self, raw: Raw, place: Address) -> object:
         """Performs a call of the platform's own API; returns its answer (JSON builtins).

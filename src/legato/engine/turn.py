@@ -49,6 +49,8 @@ log: logging.Logger = logging.getLogger("legato.turn")
 
 MOST_GOTOS = 100
 """Tail calls without any wait: more is an endless loop."""
+TYPING_EVERY_S = 4.0
+"""Telegram shows the sign for 5 s."""
 _FAILURES = {Duplicate: "duplicate", Conflict: "conflict"}
 
 
@@ -61,12 +63,13 @@ class Turn(Intake):
         writer: Commits its segments.
     """
 
-    __slots__ = ("_gotos", "_span", "_tasks", "writer")
+    __slots__ = ("_gotos", "_span", "_tasks", "_types_again", "writer")
 
     def __init__(self, services: Services, live: Live, writer: Writer) -> None:
         super().__init__(services, live)
         self.writer: Writer = writer
         self._tasks: dict[str, asyncio.Task[Record]] = {}  # effects under way, by path
+        self._types_again = 0.0  # when the typing sign is to be shown again, by the clock's seconds
         self._gotos = live.state.gotos  # of the process that died in this Turn
         self._span = self._begin()
 
@@ -153,7 +156,7 @@ class Turn(Intake):
         for pending in fresh:
             run = self._effect(pending, interrupted=pending.path in interrupted)
             self._tasks[pending.path] = asyncio.create_task(run)
-        await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+        await self._first_done(typing=any(p.branch.types for p in effects))
         path = next(p.path for p in effects if self._tasks[p.path].done())
         record = self._tasks.pop(path).result()
         self._records.append(record)
@@ -163,6 +166,21 @@ class Turn(Intake):
         if record.error is None or path in intents:
             await self._commit(RUNNING, intents=tuple(i for i in intents if i != path))
         self._resume(record)
+
+    async def _first_done(self, *, typing: bool) -> None:
+        """Waits until some effect is over; shows the typing sign meanwhile, if that is wanted."""
+        services, place = self._services, self.live.birth.place
+        wait_s = TYPING_EVERY_S if typing else None
+        now = services.clock.monotonic()
+        if typing and now >= self._types_again:
+            self._types_again = now + TYPING_EVERY_S
+            services.show_typing(place)
+        while not (
+            await asyncio.wait(
+                self._tasks.values(), timeout=wait_s, return_when=asyncio.FIRST_COMPLETED
+            )
+        )[0]:
+            services.show_typing(place)
 
     def _resume(self, record: Record) -> None:
         """Hands an effect's record to the dialog; cancels effects that nobody waits for any more."""
