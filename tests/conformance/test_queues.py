@@ -4,7 +4,9 @@ import pytest
 
 from legato.abc.queue import Queue
 from legato.queues.memory import MemoryBroker, MemoryQueue
+from legato.queues.rabbitmq import RabbitQueue
 from legato.testing.conformance.queue import QueueConformance
+from tests.integration import rabbit_kit
 
 
 class TestMemoryQueue(QueueConformance):
@@ -22,3 +24,22 @@ class TestMemoryQueue(QueueConformance):
     async def cut(self, queue: Queue) -> None:
         assert isinstance(queue, MemoryQueue)
         queue.cut()
+
+
+class TestRabbitQueue(QueueConformance):
+    """On a broker of its own, in a vhost a test."""
+
+    @pytest.fixture(autouse=True)
+    def _broker(self, rabbit_url: str) -> None:
+        self.url = rabbit_url
+
+    async def make_queue(self) -> Queue:
+        return RabbitQueue(self.url, "bot", prefetch=self.prefetch)
+
+    async def kill(self, queue: Queue) -> None:
+        assert isinstance(queue, RabbitQueue)
+        await rabbit_kit.die(queue)
+
+    async def cut(self, queue: Queue) -> None:
+        assert isinstance(queue, RabbitQueue)
+        rabbit_kit.cut(queue)

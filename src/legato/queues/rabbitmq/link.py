@@ -82,11 +82,6 @@ class Link(Generic[T]):
             raise Unavailable(f"the broker is out of reach: {self.why}") from None
         return self._prepared
 
-    def abort(self) -> None:
-        """Breaks the connection, as a broken network would."""
-        if self._connection is not None:
-            self._connection.lose("it was cut")
-
     async def _connect(self) -> None:
         """Tries every host once."""
         hosts = self._address.hosts

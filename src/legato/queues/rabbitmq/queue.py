@@ -171,11 +171,6 @@ class RabbitQueue(Queue):
 
     # -- inside -------------------------------------------------------------------------------
 
-    def abort(self) -> None:
-        """Breaks its connections, as a broken network would; they are made again."""
-        self._publishing.abort()
-        self._working.abort()
-
     def _name(self, generation: int, shard: int) -> str:
         return f"{self._exchange}.{generation}.{shard}"
 
