@@ -58,6 +58,17 @@ _METRICS = (
     ),
     Metric("legato_updates_total", COUNTER, "Raw updates taken by this process itself."),
     Metric(
+        "legato_refused_updates_total",
+        COUNTER,
+        "Updates that a listener could not make safe (the broker or webhook is away), and offers again.",
+    ),
+    Metric(
+        "legato_held_connections",
+        GAUGE,
+        "1 while this listener holds the platform's connection, 0 while another one does.",
+        ("platform",),
+    ),
+    Metric(
         "legato_ignored_updates_total", COUNTER, "Updates that no dialog waited for, or began with."
     ),
     Metric(
