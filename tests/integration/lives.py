@@ -17,7 +17,7 @@ from legato.deploy.http import Endpoint
 from legato.deploy.lifecycle import Stopping
 from legato.deploy.parts import make_platforms
 from legato.deploy.process import Process
-from legato.deploy.run import _bound, _Serving
+from legato.deploy.serving import Serving, bound
 from legato.model.records import Commit
 from legato.platforms.twitch.events import INVISIBLE
 from legato.stores.memory import MemoryStore
@@ -206,11 +206,11 @@ class Lives:
         if self._dies:
             # Or Twitch's limit would keep it silent for longer than the adder waits for an answer.
             self._clock.monotonic_s += WINDOW_S
-        server: _Serving | None = None
+        server: Serving | None = None
         try:
             await process.open()
             if self._settings.public_url:
-                server = _Serving(Endpoint(process.runtime), self._listener.dup())
+                server = Serving(Endpoint(process.runtime), self._listener.dup())
                 server.start(Stopping())
             for platform in platforms:
                 if platform.listens(self._settings.public_url):
@@ -224,7 +224,7 @@ class Lives:
             self._up.clear()
             await self._end(process, server)
 
-    async def _end(self, process: Process, server: _Serving | None) -> None:
+    async def _end(self, process: Process, server: Serving | None) -> None:
         if server is not None:
             server.refuse()
         if self._dies:
@@ -260,7 +260,7 @@ async def living(
     app: App, way: str, mode: str, side: Side, clock: Skips, **environ: str
 ) -> AsyncIterator[Lives]:
     """A bot that lives in one of MODES."""
-    with _bound("127.0.0.1", 0) as listener:
+    with bound("127.0.0.1", 0) as listener:
         environ = side.environment() | environ
         if way in ("webhook", "eventsub"):
             environ["LEGATO_PUBLIC_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -9,7 +9,7 @@ import pytest
 
 from legato import App
 from legato.deploy.loader import load_app
-from legato.deploy.run import _bound
+from legato.deploy.serving import bound
 from legato.stores.sqlite import SQLiteStore
 from legato.testing.fake_telegram import FakeTelegram
 from legato.testing.fake_twitch import FakeTwitch
@@ -81,7 +81,7 @@ async def logged_in(twitch: FakeTwitch, folder: Path) -> str:
 
 def served() -> dict[str, str]:
     """An address at which a process can be reached."""
-    with _bound("127.0.0.1", 0) as probe:
+    with bound("127.0.0.1", 0) as probe:
         at = f"127.0.0.1:{probe.getsockname()[1]}"
     return {"LEGATO_LISTEN": at, "LEGATO_PUBLIC_URL": f"http://{at}"}
 

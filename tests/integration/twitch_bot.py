@@ -17,7 +17,7 @@ from legato.deploy.http import Endpoint
 from legato.deploy.lifecycle import Stopping
 from legato.deploy.parts import make_platforms
 from legato.deploy.process import Process
-from legato.deploy.run import _bound, _Serving
+from legato.deploy.serving import Serving, bound
 from legato.platforms.twitch import Twitch
 from legato.platforms.twitch.grants import Account, Grant, Grants
 from legato.platforms.twitch.oauth import SCOPES
@@ -82,8 +82,8 @@ async def running(
     await log_in(twitch, store, clock)
     with _listener(transport, port) as listener:
         if transport == "eventsub":
-            bound = listener.getsockname()[1]
-            environ.setdefault("LEGATO_PUBLIC_URL", f"http://127.0.0.1:{bound}")
+            at = listener.getsockname()[1]
+            environ.setdefault("LEGATO_PUBLIC_URL", f"http://127.0.0.1:{at}")
         settings = settings_for(twitch, transport, **environ)
         platforms = make_platforms(settings, app.prefixes, clock)
         (platform,) = (p for p in platforms if isinstance(p, Twitch))
@@ -91,11 +91,11 @@ async def running(
         process = Process(
             app, settings, store=store, platforms=platforms, clock=clock, failed=failures.append
         )
-        server: _Serving | None = None
+        server: Serving | None = None
         try:
             await process.open()
             if transport == "eventsub":
-                server = _Serving(Endpoint(process.runtime), listener)
+                server = Serving(Endpoint(process.runtime), listener)
                 server.start(Stopping())
             for one in platforms:
                 process.listen(one)
@@ -120,12 +120,12 @@ async def running(
 
 
 def _listener(transport: str, port: int) -> socket.socket:
-    return _bound("127.0.0.1", port) if transport == "eventsub" else socket.socket()
+    return bound("127.0.0.1", port) if transport == "eventsub" else socket.socket()
 
 
 def free_port() -> int:
     """A port for a bot that is started again and again at the same address."""
-    with _bound("127.0.0.1", 0) as listener:
+    with bound("127.0.0.1", 0) as listener:
         port: int = listener.getsockname()[1]
         return port
 
