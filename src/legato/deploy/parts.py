@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from legato.abc import Clock, Platform, Queue, Store
     from legato.app.settings import Settings
 
-STORES = "sqlite:///bot.db or memory://"
+STORES = "sqlite:///bot.db, postgresql://user:password@host/database or memory://"
 QUEUES = "amqp://user:password@host"
 
 
@@ -22,7 +22,7 @@ def make_store(url: str, *, threads: bool = True, shared: bool = False) -> Store
 
     Args:
         url: "sqlite:///bot.db" (relative to the working directory), "sqlite:////data/bot.db"
-            (absolute) or "memory://".
+            (absolute), "postgresql://user:password@host/database" (see PostgresStore) or "memory://".
         threads, shared: See SQLiteStore.
 
     Raises:
@@ -43,7 +43,11 @@ def make_store(url: str, *, threads: bool = True, shared: bool = False) -> Store
         from legato.stores.memory import MemoryStore
 
         return MemoryStore()
-    if scheme in ("postgres", "postgresql", "dynamodb"):
+    if scheme in ("postgres", "postgresql"):
+        from legato.stores.postgres import PostgresStore
+
+        return PostgresStore(url)
+    if scheme == "dynamodb":
         raise ConfigError(f"LEGATO_STORE: this version has no {scheme} store: use {STORES}")
     raise ConfigError(f"LEGATO_STORE={url!r:.80} is no store: write {STORES}")
 

@@ -95,7 +95,7 @@ def test_what_belongs_to_a_token_without_one(
 def test_a_setting_that_cannot_be_used(said: Callable[..., str]) -> None:
     assert "--listen='x': write host:port" in said("run", "bot.py", "--listen", "x")
     assert "is no store" in said("run", "bot.py", "--store", "bot.db")
-    assert "no postgresql store" in said("run", "bot.py", "--store", "postgresql://h/canary")
+    assert "pool='0' must" in said("run", "bot.py", "--store", "postgresql://h/canary?pool=0")
     Path("legato.toml").write_text("stor = 1")
     assert "did you mean store?" in said("run", "bot.py")
 

@@ -25,7 +25,8 @@ async def test_a_store_stands_where_its_address_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("postgresql://u:canary@h/db", "has no postgresql store"),
+        ("postgresql://u:canary@h/db?pool=no", "pool=.* must be a whole number"),
+        ("postgres://u:canary@h/db?schema=A-B", "cannot be a schema"),
         ("dynamodb://table", "has no dynamodb store"),
         ("sqlite://bot.db", "sqlite:///bot.db"),
         ("sqlite:///", "sqlite:///bot.db"),

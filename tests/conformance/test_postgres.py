@@ -1,0 +1,36 @@
+"""The PostgreSQL store passes the shipped suites, however it is set up."""
+
+from itertools import count
+
+import pytest
+
+from legato.abc.store import Store
+from legato.stores.postgres import PostgresStore
+from legato.testing.conformance.store import StoreConformance
+from tests.servers import Postgres
+
+_numbers = count(1)
+
+
+class TestPostgresStore(StoreConformance):
+    parameters = ""
+
+    @pytest.fixture(autouse=True)
+    def _schema(self, shared_postgres: Postgres) -> None:
+        schema = f"conformance_{next(_numbers)}"
+        self.url = f"{shared_postgres.url}?schema={schema}{self.parameters}"
+
+    async def make_store(self) -> Store:
+        return PostgresStore(self.url)
+
+    async def reopen(self, store: Store) -> Store:
+        await store.close()
+        return await self.make_store()
+
+
+class TestPostgresStoreInPartitions(TestPostgresStore):
+    parameters = "&partitions=4"
+
+
+class TestPostgresStoreAsBehindAPooler(TestPostgresStore):
+    parameters = "&pgbouncer=1&pool=1"
