@@ -40,6 +40,10 @@ def _run(options: argparse.Namespace) -> int:
         from legato.cli.run import run
 
         return run(options)
+    if options.command == "listen":
+        from legato.cli.listen import listen
+
+        return listen(options)
     if options.command == "dialogs":
         from legato.cli.dialogs import dialogs
 
@@ -79,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     _add_run(commands.add_parser("run", help="run a bot in this process", allow_abbrev=False))
+    _add_listen(commands.add_parser("listen", help="hold a bot's connections", allow_abbrev=False))
     _add_dialogs(
         commands.add_parser("dialogs", help="see and steer conversations", allow_abbrev=False)
     )
@@ -107,6 +112,27 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", metavar="N", help="conversations kept in memory, 0 for none")
     parser.add_argument(
         "--drain", metavar="SECONDS", type=float, default=8.0, help="how long an end may take (8)"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log everything")
+
+
+def _add_listen(parser: argparse.ArgumentParser) -> None:
+    _add_target(parser)
+    parser.add_argument(
+        "--to",
+        "--queue",
+        metavar="URL",
+        help="where updates go: amqp://... (default: LEGATO_QUEUE), or the https://... of a function",
+    )
+    _add_store(parser)
+    parser.add_argument("--listen", metavar="HOST:PORT", help="where metrics and health are served")
+    parser.add_argument("--name", default="", help="of this process, in logs (the machine's)")
+    parser.add_argument(
+        "--heartbeat",
+        metavar="SECONDS",
+        type=float,
+        default=1.0,
+        help="whoever dies is followed within three of them (1)",
     )
     parser.add_argument("--verbose", action="store_true", help="log everything")
 

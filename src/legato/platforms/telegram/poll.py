@@ -25,6 +25,9 @@ ones, so it doubles up to `GRACE_LIMIT_S` while nothing new comes."""
 GRACE_LIMIT_S = 1.0
 BACKOFF_S = 0.5
 BACKOFF_LIMIT_S = 30.0
+OFFERS = 3
+"""The pause before an update is offered again grows no further than for so many failures (4 s): it waits
+for something of our own, and whoever wrote it waits, too."""
 
 
 class _Where(Struct):
@@ -267,7 +270,7 @@ class Poller:
                 await self._pause(failures, f"an update waits ({error})")
             else:
                 return
-            failures += 1
+            failures = min(failures + 1, OFFERS)
 
     def _malformed(self, why: str) -> None:
         self._counts.malformed += 1

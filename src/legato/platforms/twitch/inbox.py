@@ -21,7 +21,8 @@ KNOWN = 10_000
 DRAIN_S = 2.0
 """How long what has come is handed on at the end."""
 BACKOFF_S = 0.5
-BACKOFF_LIMIT_S = 30.0
+BACKOFF_LIMIT_S = 4.0
+"""It waits for something of our own, and whoever wrote it waits, too."""
 
 
 class Inbox:
