@@ -56,7 +56,7 @@ def make_queue(url: str, app: str) -> Queue:
     """The queue of an address; not opened yet.
 
     Args:
-        url: "amqp://user:password@host", or "memory://" (which no other process sees).
+        url: "amqp://user:password@host" (see RabbitQueue), or "memory://" (which no other process sees).
         app: Name of the bot: its queues are its own.
 
     Raises:
@@ -68,7 +68,9 @@ def make_queue(url: str, app: str) -> Queue:
 
         return MemoryQueue(app=app)
     if scheme in ("amqp", "amqps"):
-        raise ConfigError(f"LEGATO_QUEUE: this version has no {scheme} queue")
+        from legato.queues.rabbitmq import RabbitQueue
+
+        return RabbitQueue(url, app)
     # The address may hold a password: it is not shown.
     raise ConfigError(f"LEGATO_QUEUE is no queue: write {QUEUES}")
 

@@ -8,6 +8,7 @@ from legato.app.settings import Settings, load_settings
 from legato.deploy.parts import make_platforms, make_queue, make_store
 from legato.errors import ConfigError
 from legato.queues.memory import MemoryQueue
+from legato.queues.rabbitmq import RabbitQueue
 from legato.stores.memory import MemoryStore
 from legato.stores.sqlite import SQLiteStore
 from legato.testing.clock import FakeClock
@@ -44,6 +45,7 @@ def test_a_queue_is_its_apps_own() -> None:
     queue = make_queue("memory://", "quiz")
     assert isinstance(queue, MemoryQueue)
     assert queue.app == "quiz"
+    assert isinstance(make_queue("amqps://u:p@h:5671/v", "quiz"), RabbitQueue)
 
 
 @pytest.mark.parametrize("url", ["rabbit://u:canary@h", "memory://canary", "canary", "https://h"])
