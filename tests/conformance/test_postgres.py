@@ -4,8 +4,10 @@ from itertools import count
 
 import pytest
 
+from legato.abc.leases import Leases
 from legato.abc.store import Store
 from legato.stores.postgres import PostgresStore
+from legato.testing.conformance.leases import LeasesConformance
 from legato.testing.conformance.store import StoreConformance
 from tests.servers import Postgres
 
@@ -26,6 +28,21 @@ class TestPostgresStore(StoreConformance):
     async def reopen(self, store: Store) -> Store:
         await store.close()
         return await self.make_store()
+
+
+class TestPostgresLeases(LeasesConformance):
+    @pytest.fixture(autouse=True)
+    def _schema(self, shared_postgres: Postgres) -> None:
+        self.url = f"{shared_postgres.url}?schema=leases_{next(_numbers)}"
+
+    async def make_leases(self) -> Leases:
+        store = PostgresStore(self.url)
+        await store.open()
+        return store
+
+    async def end(self, leases: Leases) -> None:
+        assert isinstance(leases, PostgresStore)
+        await leases.close()
 
 
 class TestPostgresStoreInPartitions(TestPostgresStore):

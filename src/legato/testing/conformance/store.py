@@ -44,12 +44,13 @@ from legato.testing.conformance._samples import (
     texts,
 )
 from legato.testing.conformance._store_commits import CommitConformance
+from legato.testing.conformance._store_slots import SlotsConformance
 from legato.testing.conformance._store_within import WithinConformance
 
 NASTY = "NUL \0, a lone surrogate \ud800, \U0001f600, a quote ' and \u202e"
 
 
-class StoreConformance(CommitConformance, WithinConformance):
+class StoreConformance(CommitConformance, SlotsConformance, WithinConformance):
     """Every sentence of `legato.abc.store` and of `Commit`, as a test."""
 
     opened: list[Store]
