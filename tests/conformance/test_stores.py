@@ -12,18 +12,19 @@ from legato.testing.conformance.store import StoreConformance
 
 
 class TestMemoryStore(StoreConformance):
-    runs_sql = False
-
     async def make_store(self) -> Store:
         return MemoryStore()
 
 
 class TestMemoryStoreBesideADatabase(StoreConformance):
+    runs_sql = True
+
     async def make_store(self) -> Store:
         return MemoryStore(lambda: nullcontext("what SQL runs on"))
 
 
 class TestSQLiteStore(StoreConformance):
+    runs_sql = True
     threads = True
 
     @pytest.fixture(autouse=True)

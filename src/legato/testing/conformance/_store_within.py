@@ -39,9 +39,9 @@ class Ran:
 
 
 class WithinConformance:
-    """What `Commit.within` promises. `runs_sql = False`: this store has no such thing."""
+    """What `Commit.within` promises. A store that has such a thing says `runs_sql = True`."""
 
-    runs_sql = True
+    runs_sql = False
 
     @on_store
     async def test_what_within_returns_is_the_segment(self, store: Store) -> None:
