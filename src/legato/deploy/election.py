@@ -14,7 +14,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 
-from legato.abc import Clock, HttpClient, HttpRequest, HttpResponse, NotSent
+from legato.abc import Clock, HttpClient, HttpRequest, HttpResponse, MaybeSent, NotSent
 from legato.abc.leases import Leases
 from legato.errors import StoreError, Unavailable
 
@@ -202,7 +202,7 @@ async def _ended(*tasks: asyncio.Future[None]) -> None:
 
 
 class TermHttp(HttpClient):
-    """An HttpClient that sends nothing once a term is over.
+    """An HttpClient that sends nothing once a term is over, and passes on no answer that came later.
 
     Args:
         http: What sends; not closed here.
@@ -221,7 +221,10 @@ class TermHttp(HttpClient):
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         self._check()
-        return await self._http.send(request)
+        response = await self._http.send(request)
+        if not self._term.good:  # what it says is the business of whoever asks now
+            raise MaybeSent("another process holds this connection now")
+        return response
 
     async def download(self, request: HttpRequest, path: str, limit: int) -> int:
         self._check()

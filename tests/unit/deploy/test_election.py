@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from legato.abc import HttpRequest, NotSent
+from legato.abc import HttpRequest, HttpResponse, MaybeSent, NotSent
 from legato.deploy import election
 from legato.deploy.election import Election, Term, TermHttp
 from legato.errors import BadToken, Unavailable
@@ -267,11 +267,24 @@ def test_a_release_that_hangs_is_not_waited_for() -> None:
         sim.run(main(World(sim)))
 
 
-async def test_nothing_is_sent_once_the_term_is_over() -> None:
+class Slow(NoNetwork):
+    """Answers when the term is over."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        self._clock.advance(5)
+        return HttpResponse(409)
+
+
+async def test_nothing_is_sent_or_heard_once_the_term_is_over() -> None:
     clock = FakeClock()
-    http = TermHttp(NoNetwork(), Term(clock, clock.monotonic() + 5))
-    clock.advance(5)
-    for call in (http.send(HttpRequest("GET", "x")), http.download(HttpRequest("GET", "x"), "", 1)):
+    http = TermHttp(Slow(clock), Term(clock, clock.monotonic() + 5))
+    request = HttpRequest("GET", "x")
+    with pytest.raises(MaybeSent, match="another process"):
+        await http.send(request)
+    for call in (http.send(request), http.download(request, "", 1)):
         with pytest.raises(NotSent, match="another process"):
             await call
     await http.close()
