@@ -21,6 +21,8 @@ from legato.model.records import OutboxItem
 SECONDS: tuple[float, ...] = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300,
 )  # fmt: skip
+OPERATIONS = ("commit", "due", "find", "get", "load", "mail", "outbox", "settle")
+"""Of a store. A counter that first appears as 1 has not grown, to Prometheus: each begins at 0."""
 RECORDS: tuple[float, ...] = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -99,7 +101,7 @@ class Measures(Observer):
         self.replays: Spread = Spread(RECORDS)
         self.timers: Spread = Spread()
         self.store: dict[str, Spread] = defaultdict(Spread)
-        self.store_errors: dict[str, int] = defaultdict(int)
+        self.store_errors: dict[str, int] = dict.fromkeys(OPERATIONS, 0)
         self.publish: Spread = Spread()
         self.published: int = 0
         self.publish_errors: int = 0

@@ -9,7 +9,15 @@ from legato.deploy.measures import Sample
 
 
 def of_runtime(runtime: Runtime) -> Iterator[Sample]:
-    """What a runtime, its Turns and its relay have counted."""
+    """What a runtime, its Turns and its relay have counted.
+
+    Of counters with labels, those that alerts look at begin at 0: one that first appears as 1 has not
+    grown, to Prometheus.
+    """
+    for dialog in runtime.app.dialogs:
+        yield Sample("legato_turns_total", 0, (dialog.name, "failed"))
+    for platform, _ in runtime.platforms:
+        yield Sample("legato_rate_limited_total", 0, (platform,))
     stats, turns, relay = runtime.stats, runtime.turns.stats, runtime.relay.stats
     yield Sample("legato_updates_total", stats["updates"])
     yield Sample("legato_ignored_updates_total", stats["ignored"])
