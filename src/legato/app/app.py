@@ -113,6 +113,10 @@ class App(Router):
         apology: Said once when a dialog fails because of a bug; "" says nothing.
         step_timeout: Limit of one try of a step that has none of its own (10 minutes), 0 = none.
         help: Whether /help (a list of the commands) and /cancel are there unless written anew.
+        hint: What a person is told who writes a command that there is not, in a talk between two.
+            True: that it is not known, and of /help. A text: this, also where no dialog runs and
+            nobody takes what was written. False or "": nothing. In rooms with many people nothing
+            is ever said.
     """
 
     def __init__(
@@ -125,6 +129,7 @@ class App(Router):
         apology: str = APOLOGY,
         step_timeout: timedelta | float = DEFAULT_S,
         help: bool = True,
+        hint: bool | str = True,
     ) -> None:
         super().__init__()
         self.name: str = name
@@ -136,6 +141,7 @@ class App(Router):
         self.dialogs: Dialogs = Dialogs()
         self.triggers: Triggers = Triggers()
         self._help = help
+        self._hint = hint
         self._factories: dict[Any, Callable[[], Any]] = {}
         self._runtime: Runtime | None = None
 
@@ -196,13 +202,24 @@ class App(Router):
         return found
 
     def finish(self) -> None:
-        """Adds /help and /cancel where they are wanted and not written. Idempotent."""
-        if not self._help:
-            return
-        if not self.triggers.has_command("help"):
+        """Adds /help, /cancel and the hint where they are wanted and not written. Idempotent."""
+        if self._help and not self.triggers.has_command("help"):
             self.command("help", anywhere=True, name="legato.help")(self._say_help)
-        if not self.triggers.has_command("cancel"):
+        if self._help and not self.triggers.has_command("cancel"):
             self.command("cancel", cancels=True, name="legato.cancel")(_say_cancelled)
+        if self._hint and self.triggers.hint is None:
+            dialog = self.dialogs.add(self._dialog(self._say_hint, {"name": "legato.hint"}))
+            self.triggers.hint = Trigger(dialog=dialog, only="private")
+            self.triggers.hints_for_texts = isinstance(self._hint, str)
+
+    async def _say_hint(self, chat: Chat) -> None:
+        if isinstance(self._hint, str):
+            await chat.say(self._hint)
+            return
+        command = chat.message.text.split()[0]
+        has_help = self.triggers.has_command("help")
+        more = f" {command[0]}help lists what I can do." if has_help else ""
+        await chat.say(f"I do not know {command}.{more}")
 
     async def _say_help(self, chat: Chat) -> None:
         prefix = "/" if chat.platform != "twitch" else "!"

@@ -144,9 +144,20 @@ class Dispatcher:
             if outcome.taken:
                 return outcome
         found = self.router.match(event)
-        if found is None:
-            return IGNORED if slot is None else await self._answered(event)
-        return await self._on_top(self.router.start(found[0], found[1], event), slot=slot)
+        if found is not None:
+            return await self._on_top(self.router.start(found[0], found[1], event), slot=slot)
+        hint = self.router.hint(event)
+        if hint is not None and await self._at_a_loss(event):
+            return await self._on_top(self.router.start(hint, {}, event), slot=slot)
+        return IGNORED if slot is None else await self._answered(event)
+
+    async def _at_a_loss(self, event: AnyEvent) -> bool:
+        """Whether somebody who wrote this is to be told that nobody takes it: not whoever thanks a
+        dialog that sleeps, or waits for something else.
+        """
+        if getattr(event, "command", ""):
+            return True
+        return not [k for k in self.router.keys(event) if await self.turns.peek(k) is not None]
 
     async def _answered(self, event: AnyEvent) -> Outcome:
         """Nobody wants the event: is it the repeated last one of a conversation that is over? Its

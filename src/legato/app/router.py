@@ -84,6 +84,16 @@ class Router:
         """The pattern, button or event trigger that fits, if any."""
         return self._triggers.match(event)
 
+    def hint(self, event: AnyEvent) -> Trigger | None:
+        """What answers a message that nobody took, if anything is to."""
+        trigger = self._triggers.hint
+        if trigger is None or trigger.match(event) is None:
+            return None
+        command = getattr(event, "command", "")
+        if command:  # one that is not allowed here is none to be spoken of
+            return None if self._triggers.has_command(command) else trigger
+        return trigger if self._triggers.hints_for_texts and getattr(event, "text", "") else None
+
     def start(self, trigger: Trigger, args: dict[str, Any], event: AnyEvent) -> Start:
         """How to start the dialog of a trigger: its key, and its place by the dialog's scope."""
         scope = trigger.dialog.scope

@@ -88,6 +88,8 @@ class Triggers:
 
     def __init__(self) -> None:
         self.all: list[Trigger] = []
+        self.hint: Trigger | None = None  # for commands that nobody takes
+        self.hints_for_texts: bool = False  # and for any other text
         self._commands: dict[str, Trigger] = {}
 
     def add(self, trigger: Trigger) -> None:
