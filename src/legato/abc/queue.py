@@ -93,6 +93,13 @@ class Queue(ABC):
 
     __slots__ = ()
 
+    @property
+    def ready(self) -> bool:
+        """Whether letters would be taken now, as far as this process knows: connected, not blocked.
+        Default: True.
+        """
+        return True
+
     @abstractmethod
     async def open(self) -> None:
         """Connects; reconnects by itself from then on. Idempotent."""

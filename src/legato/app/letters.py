@@ -36,19 +36,23 @@ def letters(
     """
     try:
         parsed = platform.parse(body)
+        found = [
+            Letter(
+                event.id,
+                slot_of_key(router.lane(event)),  # type: ignore[arg-type] # platforms give AnyEvent
+                journal.encode(event),
+                at_ms=at_ms,
+                trace=trace,
+            )
+            for event in parsed.events
+        ]
     except Malformed as error:
         log.warning("%s sent an unreadable update (kept as dead): %s", platform.name, error)
         return [_dead(platform, body, at_ms, trace)], None
-    found = [
-        Letter(
-            event.id,
-            slot_of_key(router.lane(event)),  # type: ignore[arg-type] # platforms give AnyEvent
-            journal.encode(event),
-            at_ms=at_ms,
-            trace=trace,
-        )
-        for event in parsed.events
-    ]
+    except Exception:
+        # A bug of ours: if it were refused, the platform would repeat it, and hold up its chat, for a day.
+        log.exception("an update of %s cannot be read (kept as dead)", platform.name)
+        return [_dead(platform, body, at_ms, trace)], None
     return found, parsed
 
 

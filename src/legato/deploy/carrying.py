@@ -15,7 +15,6 @@ from legato.app.letters import letters
 from legato.app.router import Router
 from legato.deploy.signature import HEADER, REPLY, signature
 from legato.errors import ConfigError, Unavailable
-from legato.model.events import Address
 from legato.outbox.acks import Acks
 from legato.outbox.settings import RelaySettings
 
@@ -88,11 +87,8 @@ class ToQueue(Carrier):
         found, parsed = letters(platform, self._router, body, self._clock.now_ms())
         if found:
             await self._queue.publish(found)
-        if parsed is not None and parsed.acks:
-            nowhere = Address(platform.name, platform.bot, "")
-            place = parsed.events[0].place if parsed.events else nowhere
-            for ack in parsed.acks:
-                self._acks.send(platform, ack, place)
+        if parsed is not None:
+            self._acks.send_all(platform, parsed)
 
     async def close(self) -> None:
         await self._acks.close()

@@ -33,6 +33,8 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 BODY_LIMIT = 1_000_000
 """Bytes; ten times what any platform sends."""
 
+DISCARD_BYTES, DISCARD_S = 8_000_000, 1.0
+
 JSON = (b"content-type", b"application/json")
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _CLOSE = (b"connection", b"close")
@@ -96,6 +98,7 @@ class Endpoint:
             log.warning("a request to %s was refused: %s", scope["path"], error)
             await answer(send, 401, b"unauthorized", (_TEXT,))
         except TooLarge:
+            await discard(scope, receive)
             await answer(send, 413, b"too large", (_TEXT, _CLOSE))
         except Disconnected:
             return  # nobody is there to be answered
@@ -164,6 +167,24 @@ async def read_body(scope: Scope, receive: Receive, limit: int = BODY_LIMIT) -> 
         if not message.get("more_body"):
             return b"".join(pieces)
         message = await receive()
+
+
+async def discard(scope: Scope, receive: Receive) -> None:
+    """Reads on, for a moment, what is too long: whoever is still talking when a connection is closed
+    sees a reset in place of the answer.
+    """
+    if any(name == b"expect" for name, _ in scope["headers"]):
+        return  # it waits to be told that it may talk
+    size = 0
+    try:
+        async with asyncio.timeout(DISCARD_S):
+            while size < DISCARD_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
+    except TimeoutError:
+        return
 
 
 def target(scope: Scope) -> str:

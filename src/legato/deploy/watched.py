@@ -181,6 +181,11 @@ class WatchedQueue(Queue):
         self._clock = clock
         self.hands: dict[tuple[int, int], Hand] = {}
 
+    @property
+    def ready(self) -> bool:
+        """See Queue."""
+        return self._queue.ready
+
     async def open(self) -> None:
         await self._queue.open()
 

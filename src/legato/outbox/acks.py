@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from legato.abc import Clock, HttpClient, Platform
+from legato.abc import Clock, HttpClient, Parsed, Platform
 from legato.model.events import Address
 from legato.model.records import Call
 from legato.outbox.targets import redacted
@@ -48,6 +48,14 @@ class Acks:
             task = asyncio.get_running_loop().create_task(self._work())
             self._workers.add(task)
             task.add_done_callback(self._ended)
+
+    def send_all(self, platform: Platform, parsed: Parsed) -> None:
+        """Starts sending those of one update; never waits."""
+        if parsed.acks:
+            nowhere = Address(platform.name, platform.bot, "")
+            place = parsed.events[0].place if parsed.events else nowhere
+            for ack in parsed.acks:
+                self.send(platform, ack, place)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._workers.discard(task)

@@ -3,6 +3,7 @@
 import msgspec
 
 from legato import App, Chat
+from legato.abc import Parsed
 from legato.app.letters import DEAD_BYTES, letters
 from legato.app.router import Router
 from legato.model.events import AnyEvent
@@ -72,3 +73,18 @@ def test_an_unreadable_update_is_one_dead_letter_with_an_id_of_its_own() -> None
 def test_of_a_huge_unreadable_update_the_beginning_is_kept() -> None:
     found, _ = letters(bot, router(), b"{" * 1_000_000, 0)
     assert len(found[0].body) == DEAD_BYTES
+
+
+class Broken(Telegram):
+    """An adapter with a bug."""
+
+    __slots__ = ()
+
+    def parse(self, body: bytes) -> Parsed:
+        raise KeyError("what nobody thought of")
+
+
+def test_a_bug_of_the_adapter_makes_a_dead_letter_and_not_an_update_that_comes_for_a_day() -> None:
+    [dead], parsed = letters(Broken("123:abc", clock=FakeClock()), router(), update(), 7)
+    assert parsed is None
+    assert (dead.kind, dead.body) == ("dead", update())
