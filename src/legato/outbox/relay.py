@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -13,9 +13,11 @@ from legato.abc.observer import Observer
 from legato.errors import Unavailable
 from legato.model.events import Address
 from legato.model.records import DEAD, QUEUED, SENDING, UNKNOWN, Call, OutboxItem, Settled
+from legato.model.shards import slot_of
 from legato.outbox.acks import Acks
 from legato.outbox.dispatch import BULK
 from legato.outbox.lanes import IDLE, Asked
+from legato.outbox.ours import Ours, abandon, lane_slot
 from legato.outbox.sender import Lookup, OnGone, Sender
 from legato.outbox.settings import RelaySettings, RelayStats
 from legato.outbox.verdicts import careful
@@ -25,6 +27,7 @@ __all__ = ["Lookup", "OnGone", "Only", "Relay", "RelaySettings", "RelayStats"]
 log: logging.Logger = logging.getLogger("legato.relay")
 
 PAGE = 1000
+LOOK_S = 0.05
 
 Only = Callable[[OutboxItem], bool]
 
@@ -40,6 +43,7 @@ class Relay:
         on_gone: Called once per conversation whose user cannot be reached, before the item is
             settled (so again after a crash in between). It may offer items and wait for lanes.
         settings: Knobs.
+        ours: Which items are for this process; None: all are.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Relay:
         *,
         on_gone: OnGone,
         settings: RelaySettings | None = None,
+        ours: Ours | None = None,
     ) -> None:
         lookup: Lookup = (
             platforms
@@ -70,6 +75,7 @@ class Relay:
             on_idle=self._check_idle,
             settings=settings,
         )
+        self._sender.ours = self._ours = ours
         self._lanes = self._sender.dispatch
         self._acks = Acks(http, clock, settings.acks, self._check_idle)
         self._recovery: asyncio.Future[None] | None = None
@@ -92,11 +98,14 @@ class Relay:
     def offer(self, items: Sequence[OutboxItem]) -> None:
         """Queues items just committed (with their ids), in order. Never waits.
 
-        Those that a recovery found in the store before are not queued again. After `close` nothing
-        is taken: the items are in the store, for the next start.
+        Those that a recovery found in the store before are not queued again. Those of other processes
+        are left to them: they find them in the store. After `close` nothing is taken: the items are
+        in the store, for the next start.
         """
         if self._closed:
             return
+        if self._ours is not None:
+            items = [item for item in items if self._ours.owns(slot_of(item.place))]
         if self._recovery is not None:
             self._late.extend(items)
             return
@@ -196,13 +205,15 @@ class Relay:
 
     # -- life ---------------------------------------------------------------------------------
 
-    async def recover(self, only: Only | None = None) -> int:
+    async def recover(self, only: Only | None = None, slots: Collection[int] | None = None) -> int:
         """Takes over what the store holds as undelivered, by id; what is offered meanwhile goes
         behind it. Items this process knows already are left alone, so it may be repeated.
 
         Args:
             only: Which items to take; where several processes share a store, those that no other
                 living process is sending.
+            slots: Look only for items of these; None: of all that are ours. If another recovery is
+                under way, that one is waited for first.
 
         Returns:
             How many items were queued.
@@ -210,14 +221,19 @@ class Relay:
         Raises:
             StoreUnavailable: The store cannot be read now; what came before that is queued.
         """
-        if self._recovery is not None:
+        while self._recovery is not None:
             await asyncio.shield(self._recovery)
+            if slots is None:
+                return 0
+        if slots is None and self._ours is not None:
+            slots = self._ours.slots
+        if slots is not None and not slots:
             return 0
         self._recovery = asyncio.get_running_loop().create_future()
         seen = self.known_ids()
         self._found = set()  # what it held was offered long ago
         try:
-            return await self._take_over(seen, only)
+            return await self._take_over(seen, only, slots)
         finally:
             self._recovery.set_result(None)
             self._recovery = None
@@ -226,14 +242,18 @@ class Relay:
                 if entry.id == 0 or entry.id not in seen:
                     self._lanes.enqueue(entry)
 
-    async def _take_over(self, seen: set[int], only: Only | None) -> int:
+    async def _take_over(
+        self, seen: set[int], only: Only | None, slots: Collection[int] | None
+    ) -> int:
         taken = after = 0
         strangers: dict[tuple[str, str], int] = {}
         while True:
-            page = await self._store.outbox(states=(QUEUED, SENDING), after=after, limit=PAGE)
+            page = await self._store.outbox(
+                states=(QUEUED, SENDING), after=after, limit=PAGE, slots=slots
+            )
             for item in page:
                 after = item.id
-                if item.id in seen or (only is not None and not only(item)):
+                if item.id in seen or not self._is_wanted(item, only):
                     continue
                 seen.add(item.id)
                 if item.state == SENDING and careful(item, item.call):
@@ -255,6 +275,11 @@ class Relay:
             log.warning("%d messages wait for %s bot %s, which is not set up", count, name, bot_id)
         self._lanes.settle_soon()
         return taken
+
+    def _is_wanted(self, item: OutboxItem, only: Only | None) -> bool:
+        if self._ours is not None and not self._ours.owns(slot_of(item.place)):
+            return False  # they were lost while the store was asked
+        return only is None or only(item)
 
     async def retry(self, ids: Sequence[int]) -> int:
         """Queues DEAD and UNKNOWN items again, as if committed now; returns how many there were.
@@ -308,6 +333,33 @@ class Relay:
             limit.cancel()
             await asyncio.wait({limit})
         return self.left
+
+    def drop(self, slots: Collection[int]) -> None:
+        """Lets the items of these slots leave memory unsent: another process sends them. A send that
+        is under way comes to its end, and its fate is written.
+        """
+        for lane in list(self._lanes.lanes.values()):
+            if lane_slot(lane) in slots:
+                abandon(lane)
+
+    async def emptied(self, slots: Collection[int], deadline_s: float) -> bool:
+        """Waits until nothing of these slots is left, and that is durable; False if `deadline_s` was
+        not enough.
+        """
+        until = self._clock.monotonic() + deadline_s
+        lanes = self._lanes.lanes
+        while any(lane_slot(lane) in slots for lane in lanes.values()):
+            if self._clock.monotonic() >= until:
+                return False
+            await self._clock.sleep(LOOK_S)
+        written = asyncio.ensure_future(self._sender.settler.written())
+        self._lanes.settle_soon()
+        await asyncio.sleep(0)
+        while not written.done() and self._clock.monotonic() < until:
+            await self._clock.sleep(LOOK_S)
+        written.cancel()
+        await asyncio.gather(written, return_exceptions=True)
+        return not written.cancelled()
 
     def _check_idle(self) -> None:
         if self._idle and not self.left and not self._acks.busy:

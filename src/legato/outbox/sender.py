@@ -24,6 +24,7 @@ from legato.outbox.backoff import Backoff
 from legato.outbox.bots import Bot
 from legato.outbox.dispatch import Dispatcher
 from legato.outbox.lanes import Asked, Lane
+from legato.outbox.ours import Ours, abandon, allowed
 from legato.outbox.pacing import Pacing, Window
 from legato.outbox.settings import RelaySettings, RelayStats
 from legato.outbox.settler import Settler
@@ -67,6 +68,7 @@ class Sender:
         "_told",
         "dispatch",
         "observer",
+        "ours",
         "settler",
         "stats",
         "telling",
@@ -98,6 +100,7 @@ class Sender:
         self._told: dict[tuple[str, int], None] = {}
         self.stats: RelayStats = RelayStats()
         self.observer: Observer = NOBODY
+        self.ours: Ours | None = None  # everything is
         self.settler: Settler = Settler(store, clock, self._backoff, settings.recent)
         self.dispatch: Dispatcher = Dispatcher(
             clock,
@@ -142,10 +145,10 @@ class Sender:
         if self._moved and (chat := self._moved.get(place.lane)):
             call = readdressed(call, place.chat, chat)
             place = replace(place, chat=chat)
-        if item.id:
-            await self._safe_to_send(lane, item, call)
+        if not await self._safe_to_send(lane, item, call):
+            return
         began = self.observer.begin_send(item)
-        verdict = await self._attempt(bot, call, place)
+        verdict = await bot.send(call, place, self._http)
         self.observer.end_send(began, item, verdict)
         if window is not None:
             self._pacing.landed(item.place.lane)
@@ -154,13 +157,25 @@ class Sender:
         else:
             self._failed(bot, lane, item, verdict)
 
-    async def _safe_to_send(self, lane: Lane, item: OutboxItem, call: Call) -> None:
-        """Returns once a crash in the send would leave no more in doubt than that one message."""
-        if self.settler.unsettled(lane.name):
+    def _lost(self, lane: Lane) -> bool:
+        """Whether the head is not ours to send (any more): then the lane is left to its owner."""
+        if self.ours is None or (lane.queue and allowed(self.ours, lane.queue[0])):
+            return False
+        abandon(lane, all_=True)
+        return True
+
+    async def _safe_to_send(self, lane: Lane, item: OutboxItem, call: Call) -> bool:
+        """Returns once a crash in the send would leave no more in doubt than that one message; False
+        if it is not ours to send (any more).
+        """
+        if self._lost(lane):
+            return False
+        if item.id and self.settler.unsettled(lane.name):
             self.dispatch.settle_soon()
             await self.settler.settled(lane.name)
-        if careful(item, call):
+        if item.id and careful(item, call):
             await self.dispatch.durably(Settled(item.id, SENDING, item.attempts))
+        return not self._lost(lane)
 
     async def _admitted(
         self, bot: Bot, lane: Lane, item: OutboxItem, window: Window | None
@@ -213,18 +228,6 @@ class Sender:
         error = f"{call.method}: the message it is about ({target}) was never sent"
         self._finish(lane, Fate(DEAD, error=error), Verdict("refused", error=error))
         return None
-
-    async def _attempt(self, bot: Bot, call: Call, place: Address) -> Verdict:
-        try:
-            return await bot.platform.send(call, place, self._http)
-        except Exception as error:  # noqa: BLE001 - an adapter's bug must not stop the lane
-            import traceback
-
-            secrets = bot.platform.secrets
-            text = redacted("".join(traceback.format_exception(error)), secrets, limit=10_000)
-            log.error("the %s adapter failed to send %s:\n%s", place.platform, call.method, text)  # noqa: TRY400
-            reason = redacted(f"{type(error).__name__}: {error}", secrets)
-            return Verdict("refused", error=f"a bug in the {place.platform} adapter: {reason}")
 
     # -- after a try --------------------------------------------------------------------------
 

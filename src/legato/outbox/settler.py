@@ -86,6 +86,13 @@ class Settler:
         self._durable.append(future)
         return future
 
+    async def written(self) -> None:
+        """Returns once all fates that are known now are durable. Somebody must be in `drain`."""
+        if len(self):
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._durable.append(future)
+            await future
+
     def unsettled(self, lane: str) -> bool:
         """Whether the last message sent in `lane` would be sent again after a crash now."""
         return lane in self._lanes or lane in self._lanes_writing
@@ -116,7 +123,7 @@ class Settler:
         self.running = True
         failures = 0
         try:
-            while self._pending:
+            while self._pending or self._durable:
                 if await self.write():
                     failures = 0
                     continue

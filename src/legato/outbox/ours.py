@@ -1,0 +1,69 @@
+"""Several processes share one outbox: each sends what belongs to its slots, as long as they are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from legato.errors import Unavailable
+from legato.model.records import OutboxItem
+from legato.model.shards import slot_of
+from legato.outbox.lanes import BUSY, Asked, Lane
+
+
+class Ours(Protocol):
+    """What a relay asks about its process's part of the chats."""
+
+    @property
+    def slots(self) -> Collection[int] | None:
+        """Slots whose items are looked for in the store."""
+
+    def owns(self, slot: int) -> bool:
+        """Whether items of this slot are for this process to send."""
+
+    def may_send(self, slot: int) -> bool:
+        """Whether it may send one now."""
+
+    def good(self) -> bool:
+        """Whether it may do anything at all now."""
+
+
+def lane_slot(lane: Lane) -> int:
+    """The slot of what stands in a lane, -1 if nothing does."""
+    if not lane.queue:
+        return -1
+    entry = lane.queue[0]
+    return slot_of((entry if isinstance(entry, OutboxItem) else entry.item).place)
+
+
+def allowed(ours: Ours, entry: OutboxItem | Asked) -> bool:
+    """Whether the head of a lane may be sent now. A call that a Turn of ours asks for may go to any
+    chat: no other process knows of it.
+    """
+    if isinstance(entry, Asked):
+        return ours.good()
+    return ours.may_send(slot_of(entry.place))
+
+
+def abandon(lane: Lane, *, all_: bool = False) -> None:
+    """Lets what stands in a lane leave memory unsent: it is in the store, for whoever owns it now.
+    Whoever waits for it gets Unavailable.
+
+    Args:
+        lane: Which one.
+        all_: Its head, too, which is just being sent otherwise.
+    """
+    kept = list(lane.queue)[:1] if lane.state == BUSY and not all_ else []
+    lost = Unavailable("another process works for this chat now")
+    for entry in list(lane.queue)[len(kept) :]:
+        if isinstance(entry, Asked) and not entry.answer.done():
+            entry.answer.set_exception(lost)
+    waiters, lane.waiters = lane.waiters, []
+    for _, future in waiters:
+        if not future.done():
+            future.set_exception(lost)
+    if kept:
+        while len(lane.queue) > 1:
+            lane.queue.pop()
+    else:
+        lane.replace([])
