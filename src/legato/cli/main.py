@@ -40,6 +40,10 @@ def _run(options: argparse.Namespace) -> int:
         from legato.cli.run import run
 
         return run(options)
+    if options.command == "gateway":
+        from legato.cli.gateway import gateway
+
+        return gateway(options)
     if options.command == "listen":
         from legato.cli.listen import listen
 
@@ -83,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     _add_run(commands.add_parser("run", help="run a bot in this process", allow_abbrev=False))
+    _add_gateway(
+        commands.add_parser("gateway", help="take webhooks for workers", allow_abbrev=False)
+    )
     _add_listen(commands.add_parser("listen", help="hold a bot's connections", allow_abbrev=False))
     _add_dialogs(
         commands.add_parser("dialogs", help="see and steer conversations", allow_abbrev=False)
@@ -110,6 +117,28 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_store(parser)
     parser.add_argument("--public-url", metavar="URL", help="webhooks come to URL/<platform>")
     parser.add_argument("--cache", metavar="N", help="conversations kept in memory, 0 for none")
+    parser.add_argument(
+        "--drain", metavar="SECONDS", type=float, default=8.0, help="how long an end may take (8)"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log everything")
+
+
+def _add_gateway(parser: argparse.ArgumentParser) -> None:
+    _add_target(parser)
+    parser.add_argument("--queue", metavar="URL", help="where updates go, as in amqp://host")
+    parser.add_argument(
+        "--shards",
+        dest="shard_urls",
+        metavar="URL,URL",
+        default="",
+        help="where they go instead: several `legato run`, each with a store of its own",
+    )
+    _add_store(parser)
+    parser.add_argument("--listen", metavar="HOST:PORT", help="where webhooks come to")
+    parser.add_argument(
+        "--share-port", action="store_true", help="several gateways listen at this address"
+    )
+    parser.add_argument("--public-url", metavar="URL", help="sets webhooks to URL/<platform>")
     parser.add_argument(
         "--drain", metavar="SECONDS", type=float, default=8.0, help="how long an end may take (8)"
     )

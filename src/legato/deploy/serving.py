@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from legato.deploy.careful import Limits
 
 BACKLOG = 1024
-DRAIN_S = 5
-"""So long requests under way have, once no more are taken."""
+DRAIN_S = 5.0
 LOOK_S = 1.0
 
 
@@ -76,12 +75,20 @@ class Serving:
         app: What is served.
         listener: Where; closed at the end.
         limits: What clients may ask of us.
+        drain_s: So long requests under way have, once no more are taken.
 
     Raises:
         MissingExtra: The server is not installed.
     """
 
-    def __init__(self, app: Asgi, listener: socket.socket, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        app: Asgi,
+        listener: socket.socket,
+        limits: Limits | None = None,
+        *,
+        drain_s: float = DRAIN_S,
+    ) -> None:
         try:
             import uvicorn
 
@@ -106,7 +113,7 @@ class Serving:
             server_header=False,
             date_header=False,
             timeout_keep_alive=limits.keep_alive_s,
-            timeout_graceful_shutdown=DRAIN_S,
+            timeout_graceful_shutdown=max(1, round(drain_s)),
             proxy_headers=False,
         )
         self._server: Any = Server(config)

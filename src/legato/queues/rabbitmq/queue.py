@@ -72,6 +72,12 @@ class RabbitQueue(Queue):
         self._publishing = Link(self._address, f"{self._exchange} publishes", _confirming)
         self._working = Link(self._address, f"{self._exchange} works", _itself)
 
+    @property
+    def ready(self) -> bool:
+        """See Queue."""
+        channel = self._publishing.now()
+        return self._open and channel is not None and not channel.connection.blocked
+
     async def open(self) -> None:
         await self._publishing.open()
         self._open = True
