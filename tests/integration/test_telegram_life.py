@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from legato.abc import HttpClient, HttpRequest, Verdict
+from legato import App, Chat
+from legato.abc import HttpClient, HttpRequest, Store, Verdict
+from legato.app.runtime import Runtime
 from legato.errors import BadToken, ConfigError, Forged, Unavailable
 from legato.model.events import Address, File, MessageReceived
 from legato.model.messages import Button, Edit, Media, Message, Outgoing, Send
@@ -16,6 +19,7 @@ from legato.model.records import Call
 from legato.platforms.telegram import Telegram
 from legato.stores.memory import MemoryStore
 from legato.testing._http import Request, Response, Server
+from legato.testing.clock import FakeClock
 from legato.testing.fake_telegram import FakeTelegram, FakeUser
 from tests.integration.telegram_kit import AiohttpClient
 
@@ -239,3 +243,54 @@ async def test_a_broken_connection_is_told_from_one_that_never_was(carried_out: 
         nowhere = Telegram(fake.token, api="http://127.0.0.1:1")
         (call,) = nowhere.render(Send(Message("x")), at(ann))
         assert (await nowhere.send(call, at(ann), http)).outcome == "retry"
+
+
+# -- the menu of commands --------------------------------------------------------------------------
+
+
+async def menus_of(fake: FakeTelegram, app: App, store: Store, http: HttpClient) -> list[str]:
+    """The methods that a start of `app` calls for its menus."""
+    telegram = bot(fake)
+    Runtime(app, store=store, platforms=[telegram], clock=FakeClock(), http=http)
+    before = len(fake.calls)
+    await telegram.setup(http, store, "")
+    return [call.method for call in fake.calls[before:] if "MyCommands" in call.method]
+
+
+def offering(*names: str) -> App:
+    app = App("x")
+    for name in names:
+
+        async def dialog(chat: Chat) -> None: ...
+
+        only = name if name in ("private", "groups", "moderators") else ""
+        app.command(name, f"{name}2", name=name, help=f"What {name} does", only=only)(dialog)
+    return app
+
+
+async def test_the_menu_shows_the_apps_commands_and_is_set_only_when_they_change() -> None:
+    async with world() as (fake, http, store):
+        assert await menus_of(fake, App("x"), store, http) == []
+        app = offering("start", "private", "groups", "moderators", "Ärger", "x" * 33)
+        assert await menus_of(fake, app, store, http) == ["setMyCommands"] * 2
+        (private, groups) = (call.params["commands"] for call in fake.called("setMyCommands"))
+        assert isinstance(private, list)
+        assert isinstance(groups, list)
+        assert [c["command"] for c in private] == ["start", "private"]
+        assert [c["command"] for c in groups] == ["start", "groups"]
+        assert private[0]["description"] == "What start does"
+        assert await menus_of(fake, app, store, http) == []
+        assert await menus_of(fake, offering("private"), store, http) == [
+            "setMyCommands",
+            "deleteMyCommands",
+        ]
+        assert await menus_of(fake, App("x"), store, http) == ["deleteMyCommands"] * 2
+        assert await menus_of(fake, App("x"), store, http) == []
+
+
+async def test_a_telegram_that_refuses_the_menu_does_not_stop_the_bot(caplog: Any) -> None:
+    async with world() as (fake, http, store):
+        fake.fails(400, method="setMyCommands")
+        assert await menus_of(fake, offering("start"), store, http) == ["setMyCommands"]
+        assert "the menu of commands could not be set" in caplog.text
+        assert await menus_of(fake, offering("start"), store, http) == ["setMyCommands"] * 2

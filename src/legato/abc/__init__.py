@@ -9,6 +9,7 @@ from legato.abc.http import NotSent as NotSent
 from legato.abc.leases import Leases as Leases
 from legato.abc.platform import Capabilities as Capabilities
 from legato.abc.platform import Limits as Limits
+from legato.abc.platform import Offered as Offered
 from legato.abc.platform import Parsed as Parsed
 from legato.abc.platform import Platform as Platform
 from legato.abc.platform import Sink as Sink

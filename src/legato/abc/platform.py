@@ -5,7 +5,7 @@ connection of ours.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec import Struct
 
@@ -95,6 +95,21 @@ class Capabilities(Struct, frozen=True):
     """A call may ride back in the answer to the webhook request."""
     public: bool = False
     """Rooms are public and loud: answers mention the person."""
+
+
+class Offered(Struct, frozen=True):
+    """A command that the bot offers to people.
+
+    Attributes:
+        name: Without prefix, lower case.
+        help: One line that says what it does.
+        private, groups: Whether it works in a talk between two, and in rooms with many people.
+    """
+
+    name: str
+    help: str
+    private: bool = True
+    groups: bool = True
 
 
 Sink = Callable[[bytes], Awaitable[None]]
@@ -200,6 +215,11 @@ class Platform(ABC):
         """Takes what an earlier `setup` kept in the store (a webhook secret it made, the bot's own
         name): for a process that verifies and parses but never runs `setup`, as a cloud function.
         No network. Idempotent. Default: nothing was kept.
+        """
+
+    def offer(self, commands: Sequence[Offered]) -> None:
+        """Told once, before `setup`, which commands the bot has: for a menu, where there is one.
+        Default: there is none.
         """
 
     async def setup(self, http: HttpClient, store: Store, public_url: str) -> None:

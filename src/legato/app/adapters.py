@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from legato.abc import Platform
+from legato.abc import Offered, Platform
 from legato.model.events import Address
 
 
@@ -12,13 +12,19 @@ class Adapters:
     """Finds a bot's adapter. Some learn which bot they are for only when they are loaded or set up,
     so whoever is not found is looked for once more.
 
+    Args:
+        platforms: The adapters.
+        commands: What the bot offers, for their menus.
+
     Attributes:
         by_bot: The adapters by (platform, bot), as far as was known.
     """
 
     __slots__ = ("by_bot",)
 
-    def __init__(self, platforms: Sequence[Platform]) -> None:
+    def __init__(self, platforms: Sequence[Platform], commands: Sequence[Offered] = ()) -> None:
+        for platform in platforms:
+            platform.offer(commands)
         self.by_bot: dict[tuple[str, str], Platform] = {(p.name, p.bot): p for p in platforms}
 
     def __call__(self, place: Address) -> Platform | None:

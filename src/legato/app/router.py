@@ -92,7 +92,8 @@ class Router:
         command = getattr(event, "command", "")
         if command:  # one that is not allowed here is none to be spoken of
             return None if self._triggers.has_command(command) else trigger
-        return trigger if self._triggers.hints_for_texts and getattr(event, "text", "") else None
+        text: str = getattr(event, "text", "")
+        return trigger if text and self._triggers.hints_for_texts else None
 
     def start(self, trigger: Trigger, args: dict[str, Any], event: AnyEvent) -> Start:
         """How to start the dialog of a trigger: its key, and its place by the dialog's scope."""

@@ -71,7 +71,7 @@ class Runtime:
         self.clock: Clock = clock
         self.http: HttpClient = http
         self.settings: RuntimeSettings = settings or RuntimeSettings()
-        self.adapters: Adapters = Adapters(platforms)
+        self.adapters: Adapters = Adapters(platforms, app.triggers.offered())
         self.relay: Relay = Relay(
             store, self.adapters, http, clock, on_gone=self._gone, settings=self.settings.relay
         )

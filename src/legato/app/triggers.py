@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from legato.abc import Offered
 from legato.engine.commands import event_tag
 from legato.engine.dialog import Dialog
 from legato.errors import Misuse
@@ -137,6 +138,14 @@ class Triggers:
     def has_command(self, name: str) -> bool:
         """Whether a command of this name is registered."""
         return name in self._commands
+
+    def offered(self) -> list[Offered]:
+        """The commands that everybody who reads /help may use."""
+        return [
+            Offered(t.commands[0], t.help, private=t.only != "groups", groups=t.only != "private")
+            for t in self.all
+            if t.commands and t.help and t.only in ("", "private", "groups")
+        ]
 
     def help(self) -> list[tuple[str, str]]:
         """(command, help) of all commands that have a help text."""

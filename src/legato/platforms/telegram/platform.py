@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+
 import msgspec
 
 from legato.abc.clock import Clock
 from legato.abc.http import HttpClient, HttpRequest, MaybeSent, NotSent
-from legato.abc.platform import Capabilities, Limits, Parsed, Platform, Sink, Verdict
+from legato.abc.platform import (
+    Capabilities,
+    Limits,
+    Offered,
+    Parsed,
+    Platform,
+    Sink,
+    Verdict,
+)
 from legato.abc.store import Store
 from legato.errors import BadToken, ConfigError, Forged, Unavailable, Unsupported
 from legato.model.events import Address, File, Photo
 from legato.model.messages import Outgoing
 from legato.model.records import Call, Commit
 from legato.platforms._signing import same
+from legato.platforms.telegram.menu import encoded, menus
 from legato.platforms.telegram.parse import Reader
 from legato.platforms.telegram.render import number, render
 from legato.platforms.telegram.verdict import answer_of, interpret, unsure
+
+log: logging.Logger = logging.getLogger("legato.telegram")
 
 API = "https://api.telegram.org"
 SECRET_HEADER = "x-telegram-bot-api-secret-token"  # nosec B105 # the name of a header
@@ -46,6 +60,7 @@ class Telegram(Platform):
         "_api",
         "_clock",
         "_max_connections",
+        "_menus",
         "_poll_s",
         "_reader",
         "_secret",
@@ -105,6 +120,7 @@ class Telegram(Platform):
         self._updates = updates
         self._max_connections = max_connections
         self._poll_s = poll_s
+        self._menus = menus(())
         self._clock = clock or SystemClock()
         self._reader = Reader(self.bot, tuple(filter(None, prefixes)), self._clock)
         self._use(secret)
@@ -215,6 +231,27 @@ class Telegram(Platform):
                 self._use(secret.decode())
 
     async def setup(self, http: HttpClient, store: Store, public_url: str) -> None:
+        await self._set_webhook(http, store, public_url)
+        await self._show_menus(http, store)
+
+    def offer(self, commands: Sequence[Offered]) -> None:
+        self._menus = menus(commands)
+
+    async def _show_menus(self, http: HttpClient, store: Store) -> None:
+        """Sets the menus of commands if they changed. The bot works without them as well."""
+        kept = await store.get("setting", f"telegram:{self.bot}:menus")
+        new = encoded(self._menus)
+        if new == (kept or encoded(menus(()))):
+            return
+        try:
+            for call in self._menus:
+                await self._ask(http, call.method, call.params)
+        except (ConfigError, Unavailable) as error:
+            log.warning("the menu of commands could not be set: %s", error)
+        else:
+            await self._keep(store, "menus", new.decode())
+
+    async def _set_webhook(self, http: HttpClient, store: Store, public_url: str) -> None:
         await self.load(store)
         me = await self._ask(http, "getMe", {})
         name = str(me.get("username", "")) if isinstance(me, dict) else ""

@@ -24,7 +24,7 @@ class Methods:
     def __init__(self, world: World, updates: Updates) -> None:
         self._world = world
         self._updates = updates
-        self.commands: list[Json] = []
+        self.menus: dict[str, list[Json]] = {}  # by the type of their scope
         self.table: dict[str, Method] = {
             "getme": self.get_me,
             "getwebhookinfo": lambda _p, _f: updates.info(),
@@ -48,7 +48,7 @@ class Methods:
             "getchat": self.get_chat,
             "leavechat": self.leave_chat,
             "setmycommands": self.set_my_commands,
-            "getmycommands": lambda _p, _f: self.commands,
+            "getmycommands": lambda p, _f: self.menus.get(_scope(p), []),
             "deletemycommands": self.delete_my_commands,
         }
         for kind in MEDIA:
@@ -85,12 +85,12 @@ class Methods:
         commands = params.get("commands")
         if not isinstance(commands, list):
             raise bad("can't parse BotCommand: expected an Array of BotCommand")
-        self.commands = commands
+        self.menus[_scope(params)] = commands
         return True
 
     def delete_my_commands(self, params: Params, files: Files) -> bool:
-        del params, files
-        self.commands = []
+        del files
+        self.menus.pop(_scope(params), None)
         return True
 
     # -- sending ------------------------------------------------------------------------------
@@ -377,6 +377,11 @@ class Methods:
         if message is None:
             raise bad(otherwise)
         return message
+
+
+def _scope(params: Params) -> str:
+    scope = params.get("scope")
+    return str(scope.get("type")) if isinstance(scope, dict) else "default"
 
 
 def _medium(item: object) -> Medium:
