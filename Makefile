@@ -10,10 +10,10 @@ WORKERS := -n logical --maxprocesses=8 --max-worker-restart=0
 # What the type checker reads besides `files` of pyproject.toml, as far as it exists.
 TYPED := src tests conftest.py $(wildcard examples bench docs/conf.py)
 
-.PHONY: help setup servers run demo test check static fmt lint types layers cov docs bench lock news clean
+.PHONY: help setup servers run demo test check static fmt lint types layers cov docs bench bench-cluster lock news clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9.%-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.%-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.stamp ## Build .venv with the locked tools and Legato itself
 
@@ -70,6 +70,9 @@ docs: setup ## Build the documentation into docs/_build/html
 bench: setup ## Run every benchmark
 	@for file in $(sort $(notdir $(basename $(wildcard bench/[a-z]*.py)))); do \
 		echo "== bench/$$file.py"; $(BIN)/python -m bench.$$file $(ARGS) || exit 1; done
+
+bench-cluster: setup servers ## Measure a gateway and workers beside aiogram with Redis and DBOS on Postgres
+	@$(BIN)/python -m bench.cluster $(ARGS)
 
 lock: setup ## Resolve the dependencies anew
 	@$(BIN)/uv pip compile -q --upgrade --universal --no-emit-index-url --no-header --no-annotate \
