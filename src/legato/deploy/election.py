@@ -114,6 +114,7 @@ class Election:
     async def _won(self, name: str) -> Term:
         """Waits until the name is ours."""
         if self._leases is None:
+            log.info("%s: held by this process", name)
             return Term(self._clock)
         told = ""
         while True:
