@@ -5,6 +5,7 @@ No metrics library: a histogram here costs a tenth of one that must also serve t
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from legato.abc import Clock, Verdict
 from legato.abc.observer import Observer
+from legato.deploy.clock import SystemClock
 from legato.errors import StoreError
 from legato.model.records import OutboxItem
 
@@ -93,7 +95,8 @@ class Measures(Observer):
     )
 
     def __init__(self, clock: Clock) -> None:
-        self._monotonic = clock.monotonic
+        # Read four times an update: the loop's clock itself, where no test owns the time.
+        self._monotonic = time.monotonic if isinstance(clock, SystemClock) else clock.monotonic
         self._now_ms = clock.now_ms
         self.turns: dict[tuple[str, str], int] = defaultdict(int)
         self.turn: dict[str, Spread] = defaultdict(Spread)
