@@ -51,6 +51,18 @@ _CURES = {
 }
 
 
+CAPABILITIES = Capabilities(
+    buttons=False,
+    edit=True,  # as a message of its own
+    react=False,
+    pin=False,
+    photos=False,
+    files=False,
+    typing=False,
+    public=True,
+)
+
+
 class Twitch(Platform):
     """One bot on Twitch.
 
@@ -104,31 +116,12 @@ class Twitch(Platform):
         Raises:
             ConfigError: Something of this cannot be. The text begins with the variable's name.
         """
-        if transport not in TRANSPORTS:
-            raise ConfigError(
-                f"TWITCH_TRANSPORT={transport}: choose one of {', '.join(TRANSPORTS)}"
-            )
-        if secret and not (secret.isascii() and secret.isprintable() and 10 <= len(secret) <= 100):
-            raise ConfigError("TWITCH_SECRET must be 10 to 100 ASCII characters")
+        _check(transport, eventsub, secret)
         self._where = _address(irc, transport)
-        try:
-            if eventsub and not endpoint(eventsub).url:
-                raise ConfigError(f"{eventsub!r:.80} is no wss:// address")
-        except ConfigError as error:
-            raise ConfigError(f"TWITCH_EVENTSUB: {error}") from None
         self._sessions = eventsub
         self.name: str = "twitch"
         self.bot: str = ""
-        self.capabilities: Capabilities = Capabilities(
-            buttons=False,
-            edit=True,  # as a message of its own
-            react=False,
-            pin=False,
-            photos=False,
-            files=False,
-            typing=False,
-            public=True,
-        )
+        self.capabilities: Capabilities = CAPABILITIES
         self.limits: Limits = Limits()
         tokens = Tokens(client_id, client_secret, key, auth=auth, clock=clock)
         helix = Helix(client_id, tokens, clock, api, say_as_app=transport == EVENTSUB)
@@ -303,6 +296,18 @@ class Twitch(Platform):
         finally:
             self._chat = None
             await inbox.close()
+
+
+def _check(transport: str, eventsub: str, secret: str) -> None:
+    if transport not in TRANSPORTS:
+        raise ConfigError(f"TWITCH_TRANSPORT={transport}: choose one of {', '.join(TRANSPORTS)}")
+    if secret and not (secret.isascii() and secret.isprintable() and 10 <= len(secret) <= 100):
+        raise ConfigError("TWITCH_SECRET must be 10 to 100 ASCII characters")
+    try:
+        if eventsub and not endpoint(eventsub).url:
+            raise ConfigError(f"{eventsub!r:.80} is no wss:// address")
+    except ConfigError as error:
+        raise ConfigError(f"TWITCH_EVENTSUB: {error}") from None
 
 
 def _address(irc: str, transport: str) -> Endpoint:
