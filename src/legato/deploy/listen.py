@@ -84,6 +84,8 @@ class _Listen:
         self._to = options.to or settings.queue
         self._monitoring = Monitoring(settings, self._clock, "listen", app.name)
         self._platforms = hosted_platforms(settings, app.prefixes, self._clock)
+        for platform in self._platforms:
+            platform.offer(app.triggers.offered())
 
     async def main(self) -> int:
         stopping = Stopping()
