@@ -10,7 +10,7 @@ WORKERS := -n logical --maxprocesses=8 --max-worker-restart=0
 # What the type checker reads besides `files` of pyproject.toml, as far as it exists.
 TYPED := src tests conftest.py $(wildcard examples bench docs/conf.py)
 
-.PHONY: help setup servers run demo test check static fmt lint types layers cov docs bench bench-cluster lock news clean
+.PHONY: help setup servers run demo cluster test check static fmt lint types layers cov docs bench bench-cluster lock news clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9.%-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ demo: setup ## Watch a dialog survive
 
 servers: ## Install the servers that tests start for themselves (Debian, as root)
 	@sh .ci/servers
+
+cluster: setup servers ## Run a cluster on this machine, with a load and a live table
+	@PYTHONPATH=. $(BIN)/python examples/cluster.py $(ARGS)
 
 test: setup servers ## Run all tests: make test ARGS="-k timeout"
 	@$(BIN)/pytest $(WORKERS) $(ARGS)
