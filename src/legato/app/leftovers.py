@@ -1,10 +1,10 @@
-"""Takes up what an earlier process left behind: interrupted Turns, and mail."""
+"""Takes up what was left behind: interrupted Turns, and mail."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from legato.abc import Clock, Store
 from legato.app.dispatch import Dispatcher
 from legato.app.knobs import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from legato.app.lanes import Lanes
+from legato.app.tasks import Task
 from legato.errors import StoreError, Unavailable
 from legato.model.events import Address, AnyEvent
 from legato.model.records import RUNNING, Conversation, Mail
@@ -21,8 +22,11 @@ log: logging.Logger = logging.getLogger("legato.runtime")
 
 _event = msgspec.json.Decoder(AnyEvent)
 PAGE = 500
+LETTERS = 50
+"""Of one lane's mail, read at once."""
 
-Task = asyncio.Task[Any]
+Slots = Collection[int] | None
+Spawn = Callable[[Coroutine[Any, Any, None], str], Task]
 
 
 class Leftovers:
@@ -33,7 +37,8 @@ class Leftovers:
         dispatcher, lanes: Who applies it, and in which order.
         ours: Whether this process runs the bot of a place.
         wake: Finishes the interrupted Turn of one conversation.
-        spawn: Starts a task that the runtime knows of.
+        spawn: Starts a task that the runtime knows of, for one lane.
+        in_hand: Ids of mail that is worked on already.
     """
 
     def __init__(
@@ -44,8 +49,9 @@ class Leftovers:
         lanes: Lanes,
         *,
         ours: Callable[[Address], bool],
-        wake: Callable[[Conversation], Awaitable[None]],
-        spawn: Callable[[Awaitable[None]], Task],
+        wake: Callable[[Conversation], Coroutine[Any, Any, None]],
+        spawn: Spawn,
+        in_hand: set[str],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -54,37 +60,81 @@ class Leftovers:
         self._ours = ours
         self._wake = wake
         self._spawn = spawn
+        self._in_hand = in_hand
+        self._begun: set[str] = set()  # lanes whose mail a task of ours applies
+        self._seen = ""
 
-    async def take_up(self, patience_s: float | None) -> None:
+    async def take_up(self, patience_s: float | None, slots: Slots = None) -> None:
         """Finishes interrupted Turns and applies mail, each conversation by itself.
 
         Args:
             patience_s: What takes longer (a slow step) goes on in the background: it holds up no
                 other conversation. None waits for all of it.
+            slots: Only of these; None: of all.
 
         Raises:
             StoreError: The store cannot be read.
         """
         after = ""
-        while rows := await self._store.find(status=RUNNING, after=after, limit=PAGE):
-            await _over([self._spawn(self._wake(row)) for row in rows], patience_s)
+        while rows := await self._store.find(status=RUNNING, after=after, limit=PAGE, slots=slots):
+            await _over([self._spawn(self._wake(row), row.key) for row in rows], patience_s)
             after = rows[-1].key
-        last = ""
-        while mails := await self._store.mail(after=last, limit=PAGE):
-            last = mails[-1].id
-            read = [(mail, _event.decode(mail.payload)) for mail in mails]
-            ours = [(mail, event) for mail, event in read if self._ours(event.place)]
-            await _over([self._spawn(self._apply(*letter)) for letter in ours], patience_s)
+        last = await self._take_mail("", patience_s, slots)
+        self._seen = self._seen or last
 
-    async def _apply(self, mail: Mail, event: AnyEvent) -> None:
-        """Applies one piece of mail. No platform repeats it, so it is tried until the store can."""
+    async def look(self, patience_s: float, slots: Slots = None) -> None:
+        """Applies mail that came since the last look: somebody else put it there.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        self._seen = await self._take_mail(self._seen, patience_s, slots)
+
+    async def _take_mail(self, last: str, patience_s: float | None, slots: Slots) -> str:
+        while mails := await self._store.mail(after=last, limit=PAGE, slots=slots):
+            last = mails[-1].id
+            await _over([task for mail in mails for task in self._taken(mail)], patience_s)
+            if len(mails) < PAGE:
+                break
+        return last
+
+    def _taken(self, mail: Mail) -> list[Task]:
+        """The task that applies a mail, if there is to be one."""
+        event = _event.decode(mail.payload)
         lane = self._dispatcher.router.lane(event)
+        if mail.id in self._in_hand or not self._ours(event.place):
+            return []
+        if mail.key != lane:
+            return [self._spawn(self._apply(lane, lambda: self._if_wanted(mail, event)), lane)]
+        if lane in self._begun:
+            return []
+        self._begun.add(lane)
+        task = self._spawn(self.empty(lane), lane)
+        task.add_done_callback(lambda _: self._begun.discard(lane))
+        return [task]
+
+    async def empty(self, lane: str) -> None:
+        """Applies all mail of a lane, in its order, before anything else of that lane."""
+        await self._apply(lane, lambda: self._read(lane))
+
+    async def _read(self, lane: str) -> None:
+        last = ""
+        while mails := await self._store.mail(key=lane, after=last, limit=LETTERS):
+            for mail in mails:
+                last = mail.id
+                await self._if_wanted(mail, _event.decode(mail.payload))
+
+    async def _apply(self, lane: str, work: Callable[[], Awaitable[None]]) -> None:
+        await self._lanes.run(lane, lambda: self._persist(work))
+
+    async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Does it until the store can. No platform repeats what lies in a mailbox."""
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                await self._lanes.run(lane, lambda: self._if_wanted(mail, event))
+                await work()
             except (StoreError, Unavailable) as error:
-                log.warning("update %s is tried again in %g s: %s", event.id, pause_s, error)
+                log.warning("mail is tried again in %g s: %s", pause_s, error)
             else:
                 return
             await self._clock.sleep(pause_s)
@@ -99,4 +149,5 @@ async def _over(tasks: list[Task], patience_s: float | None) -> None:
     if tasks:
         done, _ = await asyncio.wait(tasks, timeout=patience_s)
         for task in done:
-            task.result()
+            if not task.cancelled():
+                task.result()

@@ -192,7 +192,7 @@ async def cancel(store: Store, key: str, now_ms: int, unique: str) -> str:
             event = Interrupt(
                 id=f"cancel:{key}:{unique}", place=place_of(key), key=key, reason="operator"
             )
-            await _deposit(store, key, event, now_ms)
+            await deposit(store, key, event, now_ms)
             return event.id
         if await _written(store, row, None, now_ms):
             return ""
@@ -229,7 +229,7 @@ async def signal(store: Store, key: str, name: str, value: Any, *, now_ms: int, 
         at_ms=now_ms,
         epoch=loaded.conversation.epoch,
     )
-    await _deposit(store, key, event, now_ms)
+    await deposit(store, key, event, now_ms)
     return event.id
 
 
@@ -249,8 +249,8 @@ async def redeliver(store: Store, ids: Sequence[int]) -> list[int]:
     return found
 
 
-async def _deposit(store: Store, key: str, event: AnyEvent, now_ms: int) -> None:
-    """Puts an event into the mailbox and lets the bot look there."""
+async def deposit(store: Store, key: str, event: AnyEvent, now_ms: int) -> None:
+    """Puts an event into the mailbox of a conversation and lets whoever works on it look there."""
     mail = Mail(event.id, key, journal.encode(event))
     await store.commit(Commit(at_ms=now_ms, deposit=(mail,)))
     await wake(store, key, now_ms)
@@ -326,6 +326,7 @@ __all__ = [
     "check",
     "conversations",
     "deliveries",
+    "deposit",
     "redeliver",
     "retry",
     "show",

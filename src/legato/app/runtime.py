@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from legato.abc import Clock, HttpClient, Platform, Store, Verdict
@@ -19,27 +19,24 @@ from legato.app.alarm import Alarm
 from legato.app.app import App
 from legato.app.dispatch import Dispatcher
 from legato.app.files import download
-from legato.app.knobs import (
-    FIRST_PAUSE_S,
-    KEEP_IDS_MS,
-    LONGEST_PAUSE_S,
-    PURGE_EVERY_S,
-    RuntimeSettings,
-)
+from legato.app.knobs import KEEP_IDS_MS, PURGE_EVERY_S, RuntimeSettings
 from legato.app.lanes import Lanes
 from legato.app.leftovers import Leftovers
+from legato.app.outside import Outside
 from legato.app.patience import unfinished
+from legato.app.postbox import Postbox
 from legato.app.received import Received
 from legato.app.router import Router
-from legato.engine import journal
+from legato.app.share import WHOLE, Share
+from legato.app.tasks import Task, Tasks, cancelled
 from legato.engine.services import Services
 from legato.engine.turns import TAKEN, Outcome, Turns
 from legato.engine.writer import ReplySlot
 from legato.errors import Malformed, StoreError, Unavailable
-from legato.model.events import Address, AnyEvent, Gone, Interrupt, Signal
+from legato.model.events import Address, AnyEvent
 from legato.model.ids import place_of
-from legato.model.records import Commit, Conversation, Mail, OutboxItem
-from legato.model.values import to_stored
+from legato.model.records import Commit, Conversation, OutboxItem
+from legato.model.shards import slot_of_key
 from legato.outbox.relay import Relay
 
 log: logging.Logger = logging.getLogger("legato.runtime")
@@ -53,6 +50,7 @@ class Runtime:
         store, clock, http: The parts; the runtime opens and closes the store.
         platforms: One adapter per bot.
         settings: Knobs.
+        share: Which part of the bot's chats is worked on here.
     """
 
     def __init__(
@@ -64,6 +62,7 @@ class Runtime:
         clock: Clock,
         http: HttpClient,
         settings: RuntimeSettings | None = None,
+        share: Share = WHOLE,
     ) -> None:
         app.finish()
         self.app: App = app
@@ -72,8 +71,16 @@ class Runtime:
         self.http: HttpClient = http
         self.settings: RuntimeSettings = settings or RuntimeSettings()
         self.adapters: Adapters = Adapters(platforms, app.triggers.offered())
+        self.share: Share = share
+        self.tasks: Tasks = Tasks()
         self.relay: Relay = Relay(
-            store, self.adapters, http, clock, on_gone=self._gone, settings=self.settings.relay
+            store,
+            self.adapters,
+            http,
+            clock,
+            on_gone=self._gone,
+            settings=self.settings.relay,
+            ours=None if share is WHOLE else share,
         )
         self.relay.watch(self.settings.observer)
         self.services = services = Services(
@@ -94,18 +101,22 @@ class Runtime:
         self.dispatcher: Dispatcher = Dispatcher(
             self.router, self.turns, store, clock, services.observer
         )
+        if share is not WHOLE:
+            self.turns.ours = share.owns_key
         self.lanes: Lanes = Lanes()
+        self.postbox: Postbox = Postbox(store, clock, self.dispatcher, self.lanes, self.tasks)
+        self._outside = Outside(store, clock, self.turns, share, self.handle)
         self.stats: dict[str, int] = {"updates": 0, "ignored": 0, "malformed": 0, "duplicates": 0}
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._loops: list[asyncio.Task[None]] = []
+        self._loops: list[Task] = []
         self._alarm = Alarm(
             store,
             clock,
             lambda row: self._runs(place_of(row.key)),
-            lambda row: self._spawn(self._wake(row)),
+            lambda row: self._spawn(self._wake(row), row.key),
             self.settings.ack_after_s,
+            share=share,
         )
-        self._leftovers = Leftovers(
+        self.leftovers: Leftovers = Leftovers(
             store,
             clock,
             self.dispatcher,
@@ -113,6 +124,7 @@ class Runtime:
             ours=self._runs,
             wake=self._wake,
             spawn=self._spawn,
+            in_hand=self.postbox.in_hand,
         )
         self._draining = False
 
@@ -155,18 +167,17 @@ class Runtime:
         """Finishes interrupted Turns and applies the mail of an earlier process; what takes longer
         than `patience_s` goes on in the background.
         """
-        await self._leftovers.take_up(patience_s)
+        await self.leftovers.take_up(patience_s, self.share.slots)
 
     async def stop(self, deadline_s: float = 10.0) -> int:
         """Drains: finishes Turns under way, delivers what it can; returns how many items are left
         in the store. Idempotent.
         """
         self._draining = True
-        await _cancelled(self._loops)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=deadline_s)
+        await cancelled(self._loops)
+        await self.tasks.wait(deadline_s)
         left = await self.relay.flush(deadline_s)
-        await _cancelled([*self._tasks])
+        await self.tasks.close()
         await self.relay.close()
         self.turns.close()
         await self.store.close()
@@ -175,7 +186,7 @@ class Runtime:
 
     async def abandon(self) -> None:
         """Stops as a crash would, without finishing anything; the store stays open."""
-        await _cancelled([*self._loops, *self._tasks])
+        await cancelled([*self._loops, *self.tasks.running])
         await self.relay.close()
         self.turns.close()
         self.app.detach(self)
@@ -183,7 +194,26 @@ class Runtime:
     @property
     def busy(self) -> int:
         """Updates being worked on."""
-        return len(self._tasks)
+        return len(self.tasks.running)
+
+    # -- a share that changes -----------------------------------------------------------------------
+
+    async def gain(self, slots: Collection[int]) -> None:
+        """Takes over what other processes left in these slots, which the share has gained. What waits
+        in their mailboxes has its place in the lanes when this returns, before any new letter.
+
+        Raises:
+            StoreError: The store cannot be read; harmless to be called again.
+        """
+        self.turns.cache.drop(lambda key: slot_of_key(key) in slots)
+        await self.relay.recover(slots=slots)
+        await self.leftovers.take_up(self.settings.ack_after_s, slots)
+
+    def lose(self, slots: Collection[int]) -> None:
+        """Lets go of these slots, which the share has lost: nothing of them is finished or sent."""
+        self.tasks.cancel(slots)
+        self.relay.drop(slots)
+        self.turns.cache.drop(lambda key: slot_of_key(key) in slots)
 
     # -- in -----------------------------------------------------------------------------------------
 
@@ -235,49 +265,17 @@ class Runtime:
             slow = (await asyncio.wait(tasks))[1]
         try:
             if slow:
-                await self._acknowledge_early(
+                await self.postbox.take(
                     [(e, task) for e, task in zip(events, tasks, strict=True) if task in slow]
                 )
             return [task.result() for task in tasks if task not in slow]
         except StoreError as error:
             raise Unavailable(str(error)) from error
 
-    async def _acknowledge_early(self, late: Sequence[tuple[Any, asyncio.Task[Outcome]]]) -> None:
-        """Puts events whose Turns take long into their mailboxes."""
-        mails = tuple(Mail(e.id, self.router.lane(e), journal.encode(e)) for e, _ in late)
-        await self.store.commit(Commit(at_ms=self.clock.now_ms(), deposit=mails))
-        for event, task in late:
-            self._spawn(self._see_through(event, task)).set_name(event.id)
-
-    async def _see_through(self, event: AnyEvent, work: Awaitable[Outcome]) -> None:
-        """Brings an update that was acknowledged early to its end: no platform repeats it."""
-        pause_s = FIRST_PAUSE_S
-        while True:
-            try:
-                if not (await work).taken:
-                    await self._apply_mail(event)
-            except (StoreError, Unavailable) as error:
-                log.warning("update %s is tried again in %g s: %s", event.id, pause_s, error)
-            else:
-                return
-            await self.clock.sleep(pause_s)
-            pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
-            work = self.handle(event)
-
-    async def _apply_mail(self, event: AnyEvent) -> None:
-        await self.lanes.run(self.router.lane(event), lambda: self.dispatcher.apply_mail(event))
-
-    def _spawn(self, work: Any) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception) and not isinstance(error, StoreError | Unavailable):
-            log.error("an update failed", exc_info=error)
+    def _spawn(self, work: Any, key: str = "") -> Task:
+        """Runs work, which is done for a conversation or a lane if one is named."""
+        slotted = key and self.share is not WHOLE
+        return self.tasks.spawn(work, slot_of_key(key) if slotted else -1)
 
     async def handle(self, event: AnyEvent, *, slot: ReplySlot | None = None) -> Outcome:
         """Applies one event, after all earlier ones of its lane."""
@@ -293,39 +291,16 @@ class Runtime:
 
     async def signal(self, key: str, name: str, value: Any, *, id: str = "") -> bool:
         """See `App.signal`."""
-        unique = id or f"{self.clock.now_ms()}-{_unique()}"
-        update_id = f"signal:{key}:{name}:{unique}"
-        standing = await self.turns.peek(key)
-        if standing is None:
-            return await self.store.get("inbox", update_id) is not None
-        event = Signal(
-            id=update_id,
-            place=place_of(key),
-            key=key,
-            name=name,
-            value=to_stored(value, where=f"the value of signal {name!r}"),
-            at_ms=self.clock.now_ms(),
-            epoch=standing[0].epoch,
-        )
-        return (await self.handle(event)).taken
+        return await self._outside.signal(key, name, value, id=id)
 
     async def cancel(self, key: str, reason: str = "operator") -> bool:
         """Cancels a conversation (also a failed or held one). False if there is none."""
-        event = Interrupt(
-            id=f"cancel:{key}:{self.clock.now_ms()}-{_unique()}",
-            place=place_of(key),
-            key=key,
-            reason=reason,
-        )
-        return (await self.handle(event)).taken
+        return await self._outside.cancel(key, reason)
 
     async def _gone(self, item: OutboxItem, verdict: Verdict) -> None:
-        """The relay found out that a user is gone: the dialog is told by UserGone."""
+        """The relay found out that a user is gone."""
         if item.key:
-            event = Gone(
-                id=f"gone:{item.key}:{item.epoch}", place=item.place, key=item.key, epoch=item.epoch
-            )
-            self._spawn(self.handle(event)).set_name(event.id)
+            self._spawn(self._outside.gone(item), item.key).set_name(f"gone:{item.key}")
 
     async def _dead_letter(self, platform: Platform, body: bytes, error: Malformed) -> None:
         """Authentic but unreadable: kept for the operator and acknowledged, or the platform
@@ -360,8 +335,9 @@ class Runtime:
             log.warning("conversation %s could not be woken: %s", key, error)
 
     async def rescan(self) -> None:
-        """Takes over deliveries that an operator queued again."""
+        """Takes over deliveries that an operator queued again, and mail that somebody put there."""
         await self.relay.recover()
+        await self.leftovers.look(self.settings.ack_after_s, self.share.slots)
 
     async def purge(self) -> None:
         """Forgets update ids that no platform repeats any more."""
@@ -380,15 +356,7 @@ class Runtime:
 
     async def drained(self) -> None:
         """Waits until no update is being worked on."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
-
-
-async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Cancels tasks and waits until they are over."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        await self.tasks.drained()
 
 
 def _unique() -> str:

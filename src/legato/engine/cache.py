@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from legato.engine.versions import Live
 from legato.model.records import WAITING, Conversation
 
@@ -53,6 +55,11 @@ class LiveCache:
             return False
         self._entries.pop(key).driver.evict()
         return True
+
+    def drop(self, gone: Callable[[str], bool]) -> None:
+        """Evicts the conversations whose key is `gone`; they go on where they are stored."""
+        for key in [key for key in self._entries if gone(key)]:
+            self._entries.pop(key).driver.evict()
 
     def clear(self) -> None:
         """Evicts all; the conversations go on where they are stored."""
