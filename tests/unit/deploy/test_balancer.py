@@ -90,7 +90,8 @@ def test_every_slot_has_one_shard_however_the_list_is_written() -> None:
 
 
 def test_rooms_are_spread_evenly() -> None:
-    counts = Counter(Shards(URLS).of(slot) for slot in rooms(10_000))
+    shards = Shards(URLS)
+    counts = Counter(shards.of(slot) for slot in rooms(10_000))
     assert set(counts) == set(URLS)
     assert max(counts.values()) < 1.2 * min(counts.values())
 
