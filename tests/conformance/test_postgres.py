@@ -15,6 +15,7 @@ _numbers = count(1)
 
 
 class TestPostgresStore(StoreConformance):
+    runs_sql = True
     parameters = ""
 
     @pytest.fixture(autouse=True)

@@ -16,63 +16,55 @@ LOST = "LG001"
 OVERTAKEN = "LG002"
 """SQLSTATE: another process began the same conversation at this moment. Try again."""
 
+SETTINGS = "SET plan_cache_mode = force_generic_plan SET enable_seqscan = off"
+"""Everything is found by an index, whatever the statistics of a table that was small a minute ago say; and
+planning it anew for each call would take longer than doing it."""
+N, J, S, B, T = "bigint", "integer", "smallint", "bytea", "text"
 COMMITS = (
-    ("at_ms", "bigint"),
-    ("key", "bytea"),
-    ("slot", "smallint"),
-    ("old_epoch", "bigint"),
-    ("old_head", "integer"),
-    ("dialog", "bytea"),
-    ("version", "bytea"),
-    ("epoch", "bigint"),
-    ("head", "integer"),
-    ("status", "text"),
-    ("wake_ms", "bigint"),
-    ("updated_ms", "bigint"),
-    ("state", "bytea"),
-    ("birth", "bytea"),
-    ("segment", "bytea"),
-    ("aside", "bytea"),
-    ("aside_slot", "smallint"),
-    ("update_id", "bytea"),
-    ("reply", "bytea"),
-    ("purge_ms", "bigint"),
+    ("at_ms", N),
+    ("slot", S),
+    ("old_epoch", N),
+    ("old_head", J),
+    ("epoch", N),
+    ("head", J),
+    ("wake_ms", N),
+    ("updated_ms", N),
+    ("aside_slot", S),
+    ("purge_ms", N),
+    ("key", B),
+    ("dialog", B),
+    ("version", B),
+    ("state", B),
+    ("birth", B),
+    ("segment", B),
+    ("aside", B),
+    ("update_id", B),
+    ("reply", B),
+    ("status", T),
 )
-"""One element a commit. `key` NULL: none; `old_epoch` NULL: expects no row; `epoch` NULL: no new row."""
-MAILS = (
-    ("of", "integer"),
-    ("id", "bytea"),
-    ("key", "bytea"),
-    ("slot", "smallint"),
-    ("payload", "bytea"),
-)
+"""A row for each commit. `key` NULL: none; `old_epoch` NULL: expects no row; `epoch` NULL: no new row."""
+MAILS = (("of", J), ("slot", S), ("id", B), ("key", B), ("payload", B))
 """`of` is the commit, from 1."""
 ITEMS = (
-    ("of", "integer"),
-    ("lane", "bytea"),
-    ("key", "bytea"),
-    ("epoch", "bigint"),
-    ("ref", "bytea"),
-    ("delivery", "text"),
-    ("state", "text"),
-    ("attempts", "bigint"),
-    ("not_before_ms", "bigint"),
-    ("error", "bytea"),
-    ("created_ms", "bigint"),
-    ("place", "bytea"),
-    ("call", "bytea"),
-    ("slot", "smallint"),
+    ("of", J),
+    ("epoch", N),
+    ("attempts", N),
+    ("not_before_ms", N),
+    ("created_ms", N),
+    ("slot", S),
+    ("lane", B),
+    ("key", B),
+    ("ref", B),
+    ("error", B),
+    ("place", B),
+    ("call", B),
+    ("delivery", T),
+    ("state", T),
 )
-PUTS = (("of", "integer"), ("space", "bytea"), ("name", "bytea"), ("value", "bytea"))
-FATES = (
-    ("id", "bigint"),
-    ("state", "text"),
-    ("attempts", "bigint"),
-    ("not_before_ms", "bigint"),
-    ("error", "bytea"),
-)
-SENT_IDS = (("id", "bigint"),)
-KEEPS = (("id", "bigint"), ("name", "bytea"), ("value", "bytea"))
+PUTS = (("of", J), ("space", B), ("name", B), ("value", B))
+FATES = (("id", N), ("attempts", N), ("not_before_ms", N), ("error", B), ("state", T))
+SENT_IDS = (("id", N),)
+KEEPS = (("id", N), ("name", B), ("value", B))
 
 GROUPS = (
     ("c", COMMITS),
@@ -83,25 +75,51 @@ GROUPS = (
     ("s", SENT_IDS),
     ("k", KEEPS),
 )
-"""Parameters of the function, after session, number and mode: an array for each column."""
+_WIRES = {N: "i", J: "i", S: "i", B: "b", T: "t"}
+"""All numbers of a group go in one array, row after row, and so do all bytes and all texts: what a driver
+spends is spent on each array, not on each element."""
+_ARRAYS = {"i": "bigint[]", "b": "bytea[]", "t": "text[]"}
+
+
+def _wires(group: str) -> dict[str, int]:
+    """The arrays of a group, and how many elements a row has in each."""
+    found: dict[str, int] = {}
+    for _, kind in dict(GROUPS)[group]:
+        found[_WIRES[kind]] = found.get(_WIRES[kind], 0) + 1
+    return found
+
+
+PARAMETERS = tuple(f"{group}_{wire}" for group, _ in GROUPS for wire in _wires(group))
+"""Of write_1, after session, batch and mode."""
 
 
 def _parameters() -> str:
-    return ", ".join(f"{g}_{name} {kind}[]" for g, columns in GROUPS for name, kind in columns)
+    return ", ".join(f"{name} {_ARRAYS[name[-1]]}" for name in PARAMETERS)
 
 
 def _rows(group: str) -> str:
     """The rows of a group, in a FROM."""
-    columns = dict(GROUPS)[group]
-    arrays = ", ".join(f"{group}_{name}" for name, _ in columns)
-    return f"unnest({arrays}) AS {group} ({', '.join(name for name, _ in columns)})"
+    sizes = _wires(group)
+    taken = dict.fromkeys(sizes, 0)
+    columns = []
+    for name, kind in dict(GROUPS)[group]:
+        wire = _WIRES[kind]
+        taken[wire] += 1
+        cast = "" if kind in (N, B, T) else f"::{kind}"
+        columns.append(f"({group}_{wire}[g * {sizes[wire]} + {taken[wire]}]){cast} AS {name}")
+    return (
+        f"(SELECT {', '.join(columns)} "
+        f"FROM generate_series(0, cardinality({group}_i) / {sizes['i']} - 1) AS g) AS {group}"
+    )
 
 
 _WRITE = f"""
 CREATE FUNCTION {{s}}.write_1(session bytea, batch bigint, mode text, {_parameters()})
-RETURNS TABLE (results smallint[], replies bytea[], ids bigint[]) LANGUAGE plpgsql AS $$
+RETURNS TABLE (results smallint[], replies bytea[], ids bigint[]) LANGUAGE plpgsql
+{SETTINGS} AS $$
 DECLARE
-    c record;
+    r record;
+    put record;
     i integer := 0;
     now_number bigint;
     now_epoch bigint;
@@ -114,130 +132,129 @@ BEGIN
     IF mode = 'off' OR current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', mode, true);
     END IF;
-    IF batch = 1 THEN
-        INSERT INTO {{s}}.writer (id, number, at) VALUES (session, 0, now()) ON CONFLICT DO NOTHING;
-    END IF;
-    PERFORM 1 FROM {{s}}.writer w WHERE w.id = session AND w.number = batch - 1 FOR UPDATE;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'transaction % of this session was given up', batch USING ERRCODE = '{LOST}';
-    END IF;
-
-    FOR c IN SELECT k.id, k.name, k.value FROM {_rows("k")} LOOP
+    IF k_i IS NOT NULL THEN FOR r IN SELECT * FROM {_rows("k")} LOOP
         -- Dated by its item: the store has no clock, and a purge goes by age.
         INSERT INTO {{s}}.kept AS t (space, name, value, at_ms)
-            SELECT 'sent', c.name, c.value, o.created_ms FROM {{s}}.outbox o WHERE o.id = c.id
+            SELECT 'sent', r.name, r.value, o.created_ms FROM {{s}}.outbox o WHERE o.id = r.id
             ON CONFLICT (space, name) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms;
-    END LOOP;
-    IF s_id IS NOT NULL THEN
-        DELETE FROM {{s}}.outbox WHERE id = ANY (s_id);
+    END LOOP; END IF;
+    IF s_i IS NOT NULL THEN
+        DELETE FROM {{s}}.outbox WHERE id = ANY (s_i);
     END IF;
-    FOR c IN SELECT * FROM {_rows("f")} LOOP
-        UPDATE {{s}}.outbox o SET state = c.state, attempts = c.attempts,
-            not_before_ms = c.not_before_ms, error = c.error WHERE o.id = c.id;
-    END LOOP;
+    IF f_i IS NOT NULL THEN FOR r IN SELECT * FROM {_rows("f")} LOOP
+        UPDATE {{s}}.outbox o SET state = r.state, attempts = r.attempts,
+            not_before_ms = r.not_before_ms, error = r.error WHERE o.id = r.id;
+    END LOOP; END IF;
+    IF c_i IS NULL THEN
+        RETURN NEXT;  -- fates may be written again: nobody needs to know which transaction it was
+        RETURN;
+    END IF;
 
-    IF cardinality(c_key) > 1 THEN
-        PERFORM 1 FROM {{s}}.conversation t WHERE t.key = ANY (c_key) AND t.slot = ANY (c_slot)
-            ORDER BY t.key FOR UPDATE;
+    IF cardinality(c_i) > {_wires("c")["i"]} THEN
+        PERFORM 1 FROM (SELECT c.key, c.slot FROM {_rows("c")} ORDER BY c.key) AS k
+            CROSS JOIN LATERAL (SELECT FROM {{s}}.conversation t
+                WHERE t.key = k.key AND t.slot = k.slot FOR UPDATE) AS locked;
     END IF;
-    FOR c IN SELECT * FROM {_rows("c")} LOOP
+    FOR r IN SELECT * FROM {_rows("c")} LOOP
         i := i + 1;
         results[i] := 0;
         replies[i] := NULL;
         now_number := NULL;
-        IF c.key IS NOT NULL THEN
+        IF r.key IS NOT NULL THEN
             SELECT t.number, t.epoch, t.head INTO now_number, now_epoch, now_head
-                FROM {{s}}.conversation t WHERE t.key = c.key AND t.slot = c.slot FOR UPDATE;
-            IF (now_number IS NULL) <> (c.old_epoch IS NULL)
-                OR now_epoch <> c.old_epoch OR now_head <> c.old_head
-                OR c.aside IS NOT NULL AND EXISTS (SELECT FROM {{s}}.conversation t
-                    WHERE t.key = c.aside AND t.slot = c.aside_slot)
+                FROM {{s}}.conversation t WHERE t.key = r.key AND t.slot = r.slot FOR UPDATE;
+            IF (now_number IS NULL) <> (r.old_epoch IS NULL)
+                OR now_epoch <> r.old_epoch OR now_head <> r.old_head
+                OR r.aside IS NOT NULL AND EXISTS (SELECT FROM {{s}}.conversation t
+                    WHERE t.key = r.aside AND t.slot = r.aside_slot)
             THEN
                 SELECT n.reply INTO seen FROM {{s}}.inbox n
-                    WHERE n.id = c.update_id AND n.payload IS NULL;
+                    WHERE n.id = r.update_id AND n.payload IS NULL;
                 results[i] := CASE WHEN FOUND THEN 1 ELSE 2 END;
                 replies[i] := seen;
                 CONTINUE;
             END IF;
         END IF;
-        IF c.update_id IS NOT NULL THEN
+        IF r.update_id IS NOT NULL THEN
             -- Changes no row if it is consumed already; takes the event out of the mailbox if it waits.
             INSERT INTO {{s}}.inbox AS n (id, reply, at_ms, slot)
-                VALUES (c.update_id, c.reply, c.at_ms, c.slot)
+                VALUES (r.update_id, r.reply, r.at_ms, r.slot)
                 ON CONFLICT (id) DO UPDATE SET payload = NULL, key = NULL, reply = excluded.reply,
                     at_ms = excluded.at_ms WHERE n.payload IS NOT NULL;
             IF NOT FOUND THEN
-                SELECT n.reply INTO seen FROM {{s}}.inbox n WHERE n.id = c.update_id;
+                SELECT n.reply INTO seen FROM {{s}}.inbox n WHERE n.id = r.update_id;
                 results[i] := 1;
                 replies[i] := seen;
                 CONTINUE;
             END IF;
         END IF;
 
-        IF now_number IS NOT NULL AND c.aside IS NOT NULL THEN
-            UPDATE {{s}}.conversation t SET key = c.aside, slot = c.aside_slot
-                WHERE t.key = c.key AND t.slot = c.slot;
-            IF c.slot <> c.aside_slot THEN
-                UPDATE {{s}}.journal j SET slot = c.aside_slot
-                    WHERE j.conversation = now_number AND j.slot = c.slot;
+        IF now_number IS NOT NULL AND r.aside IS NOT NULL THEN
+            UPDATE {{s}}.conversation t SET key = r.aside, slot = r.aside_slot
+                WHERE t.key = r.key AND t.slot = r.slot;
+            IF r.slot <> r.aside_slot THEN
+                UPDATE {{s}}.journal j SET slot = r.aside_slot
+                    WHERE j.conversation = now_number AND j.slot = r.slot;
             END IF;
             now_number := NULL;
         END IF;
-        IF c.key IS NULL THEN
+        IF r.key IS NULL THEN
             NULL;
-        ELSIF c.epoch IS NULL THEN
+        ELSIF r.epoch IS NULL THEN
             IF now_number IS NOT NULL THEN
-                DELETE FROM {{s}}.conversation t WHERE t.key = c.key AND t.slot = c.slot;
-                DELETE FROM {{s}}.journal j WHERE j.conversation = now_number AND j.slot = c.slot;
+                DELETE FROM {{s}}.conversation t WHERE t.key = r.key AND t.slot = r.slot;
+                DELETE FROM {{s}}.journal j WHERE j.conversation = now_number AND j.slot = r.slot;
             END IF;
         ELSIF now_number IS NOT NULL THEN
-            UPDATE {{s}}.conversation t SET dialog = c.dialog, version = c.version, epoch = c.epoch,
-                head = c.head, status = c.status, wake_ms = c.wake_ms, updated_ms = c.updated_ms,
-                state = c.state WHERE t.key = c.key AND t.slot = c.slot;
-            IF c.epoch <> c.old_epoch THEN
+            UPDATE {{s}}.conversation t SET dialog = r.dialog, version = r.version, epoch = r.epoch,
+                head = r.head, status = r.status, wake_ms = r.wake_ms, updated_ms = r.updated_ms,
+                state = r.state WHERE t.key = r.key AND t.slot = r.slot;
+            IF r.epoch <> r.old_epoch THEN
                 DELETE FROM {{s}}.journal j
-                    WHERE j.conversation = now_number AND j.slot = c.slot AND j.seq >= 0;
+                    WHERE j.conversation = now_number AND j.slot = r.slot AND j.seq >= 0;
             END IF;
-            IF c.birth IS NOT NULL THEN
-                UPDATE {{s}}.journal j SET data = c.birth
-                    WHERE j.conversation = now_number AND j.seq = -1 AND j.slot = c.slot;
+            IF r.birth IS NOT NULL THEN
+                UPDATE {{s}}.journal j SET data = r.birth
+                    WHERE j.conversation = now_number AND j.seq = -1 AND j.slot = r.slot;
             END IF;
         ELSE
             INSERT INTO {{s}}.conversation AS t
                 (key, slot, dialog, version, epoch, head, status, wake_ms, updated_ms, state)
-                VALUES (c.key, c.slot, c.dialog, c.version, c.epoch, c.head, c.status, c.wake_ms,
-                    c.updated_ms, c.state)
+                VALUES (r.key, r.slot, r.dialog, r.version, r.epoch, r.head, r.status, r.wake_ms,
+                    r.updated_ms, r.state)
                 ON CONFLICT (key, slot) DO NOTHING RETURNING t.number INTO now_number;
             IF NOT FOUND THEN
                 RAISE EXCEPTION 'another process began it' USING ERRCODE = '{OVERTAKEN}';
             END IF;
             INSERT INTO {{s}}.journal (conversation, seq, slot, data)
-                VALUES (now_number, -1, c.slot, coalesce(c.birth, ''));
+                VALUES (now_number, -1, r.slot, coalesce(r.birth, ''));
         END IF;
-        IF c.segment IS NOT NULL AND c.epoch IS NOT NULL THEN
+        IF r.segment IS NOT NULL AND r.epoch IS NOT NULL THEN
             INSERT INTO {{s}}.journal (conversation, seq, slot, data)
-                VALUES (now_number, c.head, c.slot, c.segment);
+                VALUES (now_number, r.head, r.slot, r.segment);
         END IF;
 
-        IF m_of IS NOT NULL THEN
+        IF m_i IS NOT NULL THEN
             INSERT INTO {{s}}.inbox (id, key, slot, payload, at_ms, seq)
-                SELECT m.id, m.key, m.slot, m.payload, c.at_ms, nextval('{{s}}.inbox_seq')
+                SELECT m.id, m.key, m.slot, m.payload, r.at_ms, nextval('{{s}}.inbox_seq')
                 FROM {_rows("m")} WHERE m.of = i ON CONFLICT (id) DO NOTHING;
         END IF;
-        IF p_of IS NOT NULL THEN
-            DELETE FROM {{s}}.kept t USING {_rows("p")}
-                WHERE p.of = i AND p.value IS NULL AND t.space = p.space AND t.name = p.name;
-            INSERT INTO {{s}}.kept (space, name, value, at_ms)
-                SELECT p.space, p.name, p.value, c.at_ms FROM {_rows("p")}
-                WHERE p.of = i AND p.value IS NOT NULL
-                ON CONFLICT (space, name) DO UPDATE SET value = excluded.value, at_ms = excluded.at_ms;
-        END IF;
-        IF c.purge_ms IS NOT NULL THEN
-            PERFORM {{s}}.purge_1(c.purge_ms, 1000);
+        IF p_i IS NOT NULL THEN FOR put IN SELECT * FROM {_rows("p")} WHERE p.of = i LOOP
+            IF put.value IS NULL THEN
+                DELETE FROM {{s}}.kept t WHERE t.space = put.space AND t.name = put.name;
+            ELSE
+                INSERT INTO {{s}}.kept (space, name, value, at_ms)
+                    VALUES (put.space, put.name, put.value, r.at_ms)
+                    ON CONFLICT (space, name) DO UPDATE SET value = excluded.value,
+                        at_ms = excluded.at_ms;
+            END IF;
+        END LOOP; END IF;
+        IF r.purge_ms IS NOT NULL THEN
+            PERFORM {{s}}.purge_1(r.purge_ms, 1000);
         END IF;
     END LOOP;
 
-    IF o_of IS NOT NULL THEN
+    IF o_i IS NOT NULL THEN
         WITH queued AS (
             INSERT INTO {{s}}.outbox AS t (lane, key, epoch, ref, delivery, state, attempts,
                 not_before_ms, error, created_ms, place, call, slot)
@@ -247,15 +264,22 @@ BEGIN
             RETURNING t.id
         ) SELECT array_agg(queued.id ORDER BY queued.id) INTO ids FROM queued;
     END IF;
+    IF batch = 1 THEN
+        INSERT INTO {{s}}.writer (id, number, at) VALUES (session, 0, now()) ON CONFLICT DO NOTHING;
+    END IF;
+    -- Serialised with recover_1 by the row: either this is seen by it, or it is seen here.
     UPDATE {{s}}.writer w SET number = batch, at = now(), results = write_1.results,
-        replies = write_1.replies, ids = write_1.ids WHERE w.id = session;
+        replies = write_1.replies, ids = write_1.ids WHERE w.id = session AND w.number = batch - 1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'transaction % of this session was given up', batch USING ERRCODE = '{LOST}';
+    END IF;
     RETURN NEXT;
 END $$"""
 
 _CHECK = """
 CREATE FUNCTION {s}.check_1(the_key bytea, the_slot smallint, old_epoch bigint, old_head integer,
     the_aside bytea, aside_slot smallint, the_update bytea)
-RETURNS TABLE (result smallint, reply bytea) LANGUAGE plpgsql AS $$
+RETURNS TABLE (result smallint, reply bytea) LANGUAGE plpgsql {settings} AS $$
 DECLARE
     t record;
 BEGIN
@@ -298,7 +322,8 @@ END $$"""
 
 # By pages, so that neither a transaction nor the caller is kept for long; two purgers pass each other by.
 _PURGE = """
-CREATE FUNCTION {s}.purge_1(before_ms bigint, page integer) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE FUNCTION {s}.purge_1(before_ms bigint, page integer) RETURNS integer LANGUAGE plpgsql
+{settings} AS $$
 DECLARE
     gone integer;
     most integer := 0;
@@ -320,4 +345,6 @@ BEGIN
     RETURN most;
 END $$"""
 
-FUNCTIONS_1 = (_PURGE, _WRITE, _CHECK, _RECOVER)
+FUNCTIONS_1 = tuple(
+    function.replace("{settings}", SETTINGS) for function in (_PURGE, _WRITE, _CHECK, _RECOVER)
+)

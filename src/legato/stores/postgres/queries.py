@@ -14,7 +14,8 @@ _STATES = (QUEUED, SENDING, UNKNOWN, DEAD)
 
 
 class Queries:
-    """SQL over the tables of one schema.
+    """SQL over the tables of one schema. Limits stand in the text, so that a plan is made for a page and not
+    for a tenth of the table.
 
     Attributes:
         load: By key and slot: a row of `rows.COLUMNS` and the journal's data.
@@ -51,17 +52,17 @@ class Queries:
 
     def due(self, now_ms: int, limit: int, slots: Collection[int] | None) -> Query:
         """Conversations whose time has come."""
-        args: list[Any] = [now_ms, limit]
+        args: list[Any] = [now_ms]
         where = (
             f"wake_ms > 0 AND wake_ms <= $1 AND status NOT IN ('failed', 'held'){_of(slots, args)}"
         )
-        return self._conversations(where, "wake_ms, key"), args
+        return self._conversations(where, "wake_ms, key", limit), args
 
     def find(
         self, status: str, dialog: str, after: str, limit: int, slots: Collection[int] | None
     ) -> Query:
         """Conversations by key."""
-        args: list[Any] = [to_bytes(after), limit]
+        args: list[Any] = [to_bytes(after)]
         where = "key > $1"
         if status:
             args.append(status)
@@ -71,10 +72,10 @@ class Queries:
         if dialog:
             args.append(to_bytes(dialog))
             where += f" AND dialog = ${len(args)}"
-        return self._conversations(where + _of(slots, args), "key"), args
+        return self._conversations(where + _of(slots, args), "key", limit), args
 
-    def _conversations(self, where: str, order: str) -> str:
-        return f"SELECT {COLUMNS} FROM {self._schema}.conversation WHERE {where} ORDER BY {order} LIMIT $2"
+    def _conversations(self, where: str, order: str, limit: int) -> str:
+        return f"SELECT {COLUMNS} FROM {self._schema}.conversation WHERE {where} ORDER BY {order} LIMIT {limit:d}"
 
     def outbox(
         self, states: Sequence[str], after: int, limit: int, key: str, slots: Collection[int] | None
@@ -84,27 +85,25 @@ class Queries:
         wanted = ", ".join(f"'{state}'" for state in _STATES if state in states)
         if not wanted:
             raise Misuse(f"an outbox item is in one of the states {', '.join(_STATES)}")
-        args: list[Any] = [after, limit]
+        args: list[Any] = [after]
         where = f"id > $1 AND state IN ({wanted})"
         if key:
             args.append(to_bytes(key))
             where += f" AND key = ${len(args)}"
         where += _of(slots, args)
-        sql = f"SELECT {ITEM_COLUMNS} FROM {self._schema}.outbox WHERE {where} ORDER BY id LIMIT $2"
+        sql = f"SELECT {ITEM_COLUMNS} FROM {self._schema}.outbox WHERE {where} ORDER BY id LIMIT {limit:d}"
         return sql, args
 
     def mail(self, key: str, after: str, limit: int, slots: Collection[int] | None) -> Query:
         """Mail by the order of deposit, after that of an id."""
-        args: list[Any] = [to_bytes(after), limit]
+        args: list[Any] = [to_bytes(after)]
         seen = f"coalesce((SELECT seq FROM {self._schema}.inbox WHERE id = $1), 0)"
         where = f"payload IS NOT NULL AND seq > {seen}"
         if key:
             args.append(to_bytes(key))
             where += f" AND key = ${len(args)}"
         where += _of(slots, args)
-        sql = (
-            f"SELECT id, key, payload FROM {self._schema}.inbox WHERE {where} ORDER BY seq LIMIT $2"
-        )
+        sql = f"SELECT id, key, payload FROM {self._schema}.inbox WHERE {where} ORDER BY seq LIMIT {limit:d}"
         return sql, args
 
 

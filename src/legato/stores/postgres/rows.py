@@ -23,11 +23,10 @@ from legato.model.records import (
 )
 from legato.model.shards import slot_of, slot_of_key
 from legato.stores._codec import pack, unpack_call, unpack_place
-from legato.stores.postgres.functions import GROUPS
 
 Row = Sequence[Any]
-Arrays = list[Any]
-_SIZES = {group: len(columns) for group, columns in GROUPS}
+Wires = tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]
+"""The numbers, the bytes and the texts of a row, each in the order of its columns in functions.py."""
 
 
 def to_bytes(text: str) -> bytes:
@@ -49,6 +48,9 @@ def to_text(data: bytes) -> str:
 # -- a commit ---------------------------------------------------------------------------------------
 
 
+_NO_ROW: Wires = ((None,) * 4, (None,) * 3, (None,))
+
+
 class Packed:
     """One commit as rows. Made before the commit joins a batch, so that what has no form fails alone.
 
@@ -62,135 +64,156 @@ class Packed:
 
     def __init__(self, commit: Commit) -> None:
         key, row, expect, aside = commit.key, commit.row, commit.expect, commit.aside
-        slot = slot_of_key(key) if key else None
-        there = (None, None) if expect is None else expect
-        if row is None:
-            new: tuple[Any, ...] = (None,) * 8
-        else:
-            new = (
-                to_bytes(row.dialog),
-                to_bytes(row.version),
-                row.epoch,
-                row.head,
-                row.status,
-                row.wake_ms,
-                row.updated_ms,
-                row.state,
-            )
+        numbers, names, status = _NO_ROW
+        if row is not None:
+            numbers = (row.epoch, row.head, row.wake_ms, row.updated_ms)
+            names = (to_bytes(row.dialog), to_bytes(row.version), row.state)
+            status = (row.status,)
         self.keys: tuple[str, ...] = (key, aside) if aside else (key,) if key else ()
-        self.commit: tuple[Any, ...] = (
-            commit.at_ms,
-            to_bytes(key) if key else None,
-            slot,
-            *there,
-            *new,
-            commit.birth or None,
-            commit.segment or None,
-            to_bytes(aside) if aside else None,
-            slot_of_key(aside) if aside else None,
-            to_bytes(commit.update_id) if commit.update_id else None,
-            commit.reply or None,
-            commit.purge_ms or None,
+        self.commit: Wires = (
+            (
+                commit.at_ms,
+                slot_of_key(key) if key else None,
+                *((None, None) if expect is None else expect),
+                *numbers,
+                slot_of_key(aside) if aside else None,
+                commit.purge_ms or None,
+            ),
+            (
+                to_bytes(key) if key else None,
+                *names,
+                commit.birth or None,
+                commit.segment or None,
+                to_bytes(aside) if aside else None,
+                to_bytes(commit.update_id) if commit.update_id else None,
+                commit.reply or None,
+            ),
+            status,
         )
-        self.items: tuple[tuple[Any, ...], ...] = ()
-        if commit.outbox:
-            self.items = tuple([_item_row(item, commit.at_ms) for item in commit.outbox])
-        self.mails: tuple[tuple[Any, ...], ...] = ()
-        if commit.deposit:
-            self.mails = tuple([_mail_row(mail) for mail in commit.deposit])
-        self.puts: tuple[tuple[Any, ...], ...] = ()
+        at_ms = commit.at_ms
+        self.items: list[Wires] = [_item_row(item, at_ms) for item in commit.outbox]
+        self.mails: list[Wires] = [_mail_row(mail) for mail in commit.deposit]
+        self.puts: list[Wires] = []
         if commit.puts:
             last = {(space, name): value for space, name, value in commit.puts}
-            self.puts = tuple(
-                [(to_bytes(space), to_bytes(name), value) for (space, name), value in last.items()]
-            )
+            self.puts = [
+                ((), (to_bytes(space), to_bytes(name), value), ())
+                for (space, name), value in last.items()
+            ]
 
     def check(self) -> tuple[Any, ...]:
         """Arguments of check_1."""
-        _, key, slot, epoch, head, *rest = self.commit
-        aside, aside_slot, update_id = rest[10:13]
-        return key, slot, epoch, head, aside, aside_slot, update_id
+        numbers, names, _ = self.commit
+        return names[0], *numbers[1:4], names[6], numbers[8], names[7]
 
     def with_segment(self, segment: bytes) -> Packed:
         """The same with another segment."""
         changed = object.__new__(Packed)
-        changed.keys = self.keys
-        changed.commit = (*self.commit[:14], segment or None, *self.commit[15:])
-        changed.items, changed.mails, changed.puts = self.items, self.mails, self.puts
+        changed.keys, changed.items = self.keys, self.items
+        changed.mails, changed.puts = self.mails, self.puts
+        numbers, names, texts = self.commit
+        changed.commit = (numbers, (*names[:5], segment or None, *names[6:]), texts)
         return changed
 
 
-def _item_row(item: OutboxItem, at_ms: int) -> tuple[Any, ...]:
+def _item_row(item: OutboxItem, at_ms: int) -> Wires:
+    place = item.place
     return (
-        to_bytes(item.lane),
-        to_bytes(item.key),
-        item.epoch,
-        to_bytes(item.ref),
-        item.delivery,
-        item.state,
-        item.attempts,
-        item.not_before_ms,
-        to_bytes(item.error),
-        item.created_ms or at_ms,
-        pack(item.place),
-        pack(item.call),
-        slot_of(item.place),
+        (
+            item.epoch,
+            item.attempts,
+            item.not_before_ms,
+            item.created_ms or at_ms,
+            slot_of(place),
+        ),
+        (
+            to_bytes(item.lane),
+            to_bytes(item.key),
+            to_bytes(item.ref),
+            to_bytes(item.error),
+            pack(place),
+            pack(item.call),
+        ),
+        (item.delivery, item.state),
     )
 
 
-def _mail_row(mail: Mail) -> tuple[Any, ...]:
-    return to_bytes(mail.id), to_bytes(mail.key), slot_of_key(mail.key), mail.payload
+def _mail_row(mail: Mail) -> Wires:
+    return (slot_of_key(mail.key),), (to_bytes(mail.id), to_bytes(mail.key), mail.payload), ()
 
 
 # -- a batch ----------------------------------------------------------------------------------------
 
 
-def arrays(works: Iterable[Packed | Sequence[Settled]]) -> Arrays:
-    """The arrays of functions.GROUPS for a batch; None for all columns of an empty group."""
-    commits: list[tuple[Any, ...]] = []
-    mails: list[tuple[Any, ...]] = []
-    items: list[tuple[Any, ...]] = []
-    puts: list[tuple[Any, ...]] = []
+class _Group:
+    """The arrays of one group: numbers, bytes, texts."""
+
+    __slots__ = ("blobs", "numbers", "texts")
+
+    def __init__(self) -> None:
+        self.numbers: list[Any] = []
+        self.blobs: list[Any] = []
+        self.texts: list[Any] = []
+
+    def add(self, row: Wires) -> None:
+        self.numbers += row[0]
+        self.blobs += row[1]
+        self.texts += row[2]
+
+    def add_to(self, of: int, rows: Sequence[Wires]) -> None:
+        for numbers, blobs, texts in rows:
+            self.numbers.append(of)
+            self.numbers += numbers
+            self.blobs += blobs
+            self.texts += texts
+
+
+def arrays(works: Iterable[Packed | Sequence[Settled]]) -> list[Any]:
+    """The parameters of write_1 for a batch, in the order of functions.PARAMETERS; None for an array that
+    is empty.
+    """
+    commits, mails, items, puts = _Group(), _Group(), _Group(), _Group()
     settled: list[Settled] = []
+    of = 0
     for work in works:
         if not isinstance(work, Packed):
             settled.extend(work)
             continue
-        commits.append(work.commit)
-        of = len(commits)
-        items += [(of, *row) for row in work.items]
-        mails += [(of, *row) for row in work.mails]
-        puts += [(of, *row) for row in work.puts]
-    fates, sent, keeps = _fates(settled) if settled else ((), (), ())
-    found: Arrays = []
-    for (group, _), rows in zip(
-        GROUPS, (commits, mails, items, puts, fates, sent, keeps), strict=True
-    ):
-        found += zip(*rows, strict=True) if rows else (None,) * _SIZES[group]
-    return found
+        of += 1
+        commits.add(work.commit)
+        items.add_to(of, work.items)
+        mails.add_to(of, work.mails)
+        puts.add_to(of, work.puts)
+    fates, sent, keeps = _fates(settled)
+    return [
+        *(commits.numbers or None, commits.blobs or None, commits.texts or None),
+        *(mails.numbers or None, mails.blobs or None),
+        *(items.numbers or None, items.blobs or None, items.texts or None),
+        *(puts.numbers or None, puts.blobs or None),
+        *(fates.numbers or None, fates.blobs or None, fates.texts or None),
+        sent or None,
+        *(keeps.numbers or None, keeps.blobs or None),
+    ]
 
 
-def _fates(
-    settled: Sequence[Settled],
-) -> tuple[list[tuple[Any, ...]], list[tuple[int]], list[tuple[Any, ...]]]:
+def _fates(settled: Sequence[Settled]) -> tuple[_Group, list[int], _Group]:
     """Other fates (the last of each item), items that are sent, ids to keep."""
     last: dict[int, Settled] = {}
     for fate in settled:
         known = last.get(fate.id)
         if known is None or known.state != SENT:
             last[fate.id] = fate
-    fates: list[tuple[Any, ...]] = []
-    sent: list[tuple[int]] = []
-    keeps: list[tuple[Any, ...]] = []
+    fates, keeps = _Group(), _Group()
+    sent: list[int] = []
     for number, fate in sorted(last.items()):  # in one order, since others may lock the same rows
         if fate.state != SENT:
-            error = to_bytes(fate.error)
-            fates.append((number, fate.state, fate.attempts, fate.not_before_ms, error))
+            numbers = (number, fate.attempts, fate.not_before_ms)
+            fates.add((numbers, (to_bytes(fate.error),), (fate.state,)))
             continue
-        sent.append((number,))
+        sent.append(number)
         if fate.message_id and fate.ref:
             name = to_bytes(f"{fate.key}|{fate.epoch}|{fate.ref}")
-            keeps.append((number, name, to_bytes(fate.message_id)))
+            keeps.add(((number,), (name, to_bytes(fate.message_id)), ()))
     return fates, sent, keeps
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from legato.errors import Misuse, StoreUnavailable
 from legato.model.records import Committed, Settled
 from legato.stores.postgres.failures import AGAIN, explained, sqlstate
-from legato.stores.postgres.functions import GROUPS, LOST
+from legato.stores.postgres.functions import LOST, PARAMETERS
 from legato.stores.postgres.links import Door, Link, Pool
 from legato.stores.postgres.rows import Packed, arrays, outcomes
 
@@ -34,8 +34,6 @@ TRIES = 6
 Work = Packed | Sequence[Settled]
 Result = Committed | None
 Job = tuple[Work, asyncio.Future[Result]]
-
-_PARAMETERS = 3 + sum(len(columns) for _, columns in GROUPS)
 
 
 class Statements:
@@ -49,7 +47,7 @@ class Statements:
     __slots__ = ("check", "mode", "purge", "recover", "write")
 
     def __init__(self, schema: str, synchronous: str) -> None:
-        numbers = ", ".join(f"${number}" for number in range(1, _PARAMETERS + 1))
+        numbers = ", ".join(f"${number}" for number in range(1, len(PARAMETERS) + 4))
         self.mode: str = synchronous
         self.write: str = f"SELECT * FROM {schema}.write_1({numbers})"
         self.recover: str = f"SELECT * FROM {schema}.recover_1($1, $2)"
@@ -214,27 +212,31 @@ class Writer:
             Exception: The database refused; nothing was written.
         """
         values = arrays(works)
-        while True:
+        numbered = any(isinstance(work, Packed) for work in works)  # fates may be written twice
+        for number in range(TRIES):
             await self._connected(link, self._hurry_s)
             try:
-                row = await self.call(link, values)
+                row = await self.call(link, values, numbered=numbered)
             except Exception:
-                if not link.lost:
+                if not link.lost or number == TRIES - 1:
                     raise
-                row = await self.find_out(link)
+                row = await self.find_out(link) if numbered else None
             if row is not None:
                 return outcomes(works, row)
+        raise StoreUnavailable(f"{self._door.where.name}: the connection breaks again and again")
 
-    async def call(self, link: Link, values: list[Any], *, inside: bool = False) -> Any:
+    async def call(
+        self, link: Link, values: list[Any], *, numbered: bool = True, inside: bool = False
+    ) -> Any:
         """Runs write_1 as the link's next transaction, or at the end of the one that is open; its row."""
-        link.number += 1
+        link.number += numbered
         fetch = link.fetch_inside if inside else link.fetch
         write, mode = self._statements.write, self._statements.mode
         try:
             (row,) = await fetch(write, link.session, link.number, mode, *values)
         except Exception as error:
             if not link.lost:
-                link.number -= 1  # undone, and the number with it
+                link.number -= numbered  # undone, and the number with it
             if sqlstate(error) == LOST:
                 link.forget()
             raise
