@@ -36,7 +36,8 @@ def sqlstate(error: BaseException) -> str:
 
 def fatal(error: BaseException) -> bool:
     """Whether the connection is over after this error, so that nobody knows what became of a COMMIT."""
-    if not sqlstate(error):
+    code = sqlstate(error)
+    if not code or code.startswith("08"):  # the driver has codes of its own for a lost connection
         return True
     words = (getattr(error, "severity_en", None), getattr(error, "severity", None))
     return "FATAL" in words or "PANIC" in words

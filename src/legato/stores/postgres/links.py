@@ -158,7 +158,7 @@ class Link:
 
     def failed(self, error: BaseException) -> None:
         """Notes that a call failed; drops the connection unless it is certainly sound."""
-        if fatal(error):
+        if fatal(error) or self._connection is None or self._connection.is_closed():
             self.lost = True
             self.drop()
         elif sqlstate(error) == READ_ONLY:

@@ -230,4 +230,4 @@ class Ride:
 
 def _lost(error: Exception) -> Exception:
     """A driver's error about a lost connection, also where the app raised another in its place."""
-    return error if fatal(error) and not sqlstate(error) else StoreUnavailable(str(error))
+    return error if fatal(error) else StoreUnavailable(str(error))

@@ -253,11 +253,13 @@ class Writer:
             patience_s = self._hurry_s if self._closed else self._patience_s
             give_up = begun + patience_s
             try:
-                await self._connected(link, give_up - self._loop.time())
+                await link.up()
                 (row,) = await link.fetch(self._statements.recover, link.session, link.number)
             except Exception as error:
                 if self._loop.time() < give_up:
-                    await asyncio.sleep(0.05)
+                    if self._loop.time() > begun + self._hurry_s:
+                        self._turn_away(error)
+                    await asyncio.sleep(max(0.05, self._door.pause_s))
                     continue
                 link.forget()
                 raise Unknown(
@@ -266,6 +268,12 @@ class Writer:
                     "repeated will be recognised by its id."
                 ) from error
             return None if row[0] is None else row
+
+    def _turn_away(self, error: Exception) -> None:
+        """Tells those who wait behind a transaction that is being inquired after: theirs was not sent."""
+        self._fail([*self._settling, *self._waiting], error)
+        self._settling.clear()
+        self._waiting.clear()
 
     async def _connected(self, link: Link, within_s: float) -> None:
         give_up = self._loop.time() + within_s
