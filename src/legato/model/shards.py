@@ -22,6 +22,11 @@ def slot_of(place: Address) -> int:
     return _slot(f"{place.platform}:{place.bot}:{place.chat or place.user}")
 
 
+def slot_of_lane(lane: str) -> int:
+    """The slot of a lane of deliveries (`Address.lane`)."""
+    return _slot(lane)
+
+
 def slot_of_key(key: str) -> int:
     """The slot of a conversation, or of a lane of events, by its text key (`conversation_key`)."""
     if "%" in key or key.count(":") != 4:

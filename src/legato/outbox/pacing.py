@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
 from legato.abc import Clock, Store
 from legato.errors import StoreError
 from legato.model.records import Commit
+from legato.model.shards import slot_of_lane
 from legato.outbox.limits import TICK_S
 
 log: logging.Logger = logging.getLogger("legato.relay")
@@ -114,6 +115,14 @@ class Pacing:
         if sent is not None and sent.times:
             sent.times[-1] = self._clock.monotonic()
 
+    def take_over(self, slots: Collection[int]) -> None:
+        """Chats of these slots were another process's until now: what it sent there counts."""
+        self._start = self._clock.monotonic()
+        self._before = None
+        self._chats = {
+            lane: sent for lane, sent in self._chats.items() if slot_of_lane(lane) not in slots
+        }
+
     # -- over a restart -----------------------------------------------------------------------
 
     async def _begin(self, lane: str, window: Window) -> Sent:
@@ -139,7 +148,7 @@ class Pacing:
         quarter = count // QUARTER
         # As long as more than a quarter was used, every message was written down.
         known = self._monotonic(walls[-quarter - 1]) + span_s if len(walls) > quarter else -math.inf
-        if known < before:
+        if known <= before:
             times += [before] * quarter
         return Sent(sorted(times))
 

@@ -212,8 +212,8 @@ class Relay:
         Args:
             only: Which items to take; where several processes share a store, those that no other
                 living process is sending.
-            slots: Look only for items of these; None: of all that are ours. If another recovery is
-                under way, that one is waited for first.
+            slots: Look only for items of these, which were another process's until now; None: of all that
+                are ours. If another recovery is under way, that one is waited for first.
 
         Returns:
             How many items were queued.
@@ -221,6 +221,8 @@ class Relay:
         Raises:
             StoreUnavailable: The store cannot be read now; what came before that is queued.
         """
+        if slots is not None:
+            self._sender.pacing.take_over(slots)
         while self._recovery is not None:
             await asyncio.shield(self._recovery)
             if slots is None:

@@ -62,13 +62,13 @@ class Sender:
         "_moved",
         "_on_gone",
         "_on_idle",
-        "_pacing",
         "_settings",
         "_store",
         "_told",
         "dispatch",
         "observer",
         "ours",
+        "pacing",
         "settler",
         "stats",
         "telling",
@@ -94,7 +94,7 @@ class Sender:
         self._settings = settings
         seed = int(clock.monotonic() * 1e6)
         self._backoff = Backoff(settings.backoff_base_s, settings.backoff_cap_s, seed)
-        self._pacing = Pacing(store, clock)
+        self.pacing: Pacing = Pacing(store, clock)
         self._bots: dict[tuple[str, str], Bot] = {}
         self._moved: dict[str, str] = {}
         self._told: dict[tuple[str, int], None] = {}
@@ -151,7 +151,7 @@ class Sender:
         verdict = await bot.send(call, place, self._http)
         self.observer.end_send(began, item, verdict)
         if window is not None:
-            self._pacing.landed(item.place.lane)
+            self.pacing.landed(item.place.lane)
         if verdict.outcome == "sent":
             self._sent(lane, verdict)
         else:
@@ -186,7 +186,7 @@ class Sender:
             return False
         if window is None:
             return True
-        ready_at = await self._pacing.admit(place.lane, window)
+        ready_at = await self.pacing.admit(place.lane, window)
         if ready_at:
             self.dispatch.park(lane, ready_at)
         return not ready_at
