@@ -34,30 +34,36 @@ LONGEST_PAUSE_S = 30.0
 class Term:
     """A time for which this process holds a name. It may be over at any moment.
 
+    It is over when either clock says so: the monotonic one may stand still while a machine is suspended,
+    and the wall clock may be set back.
+
     Args:
         clock: Measures it.
-        until: Its end, in seconds of the monotonic clock.
+        seconds: How long it is, from now on.
     """
 
-    __slots__ = ("_clock", "_until")
+    __slots__ = ("_clock", "_until", "_until_ms")
 
-    def __init__(self, clock: Clock, until: float = math.inf) -> None:
+    def __init__(self, clock: Clock, seconds: float = math.inf) -> None:
         self._clock = clock
-        self._until = until
+        self._until = self._until_ms = math.inf
+        self.last(seconds, clock.monotonic(), clock.now_ms())
 
     @property
     def left_s(self) -> float:
         """Seconds to its end, 0.0 once it is over."""
-        return max(0.0, self._until - self._clock.monotonic())
+        left_s = self._until - self._clock.monotonic()
+        return max(0.0, min(left_s, (self._until_ms - self._clock.now_ms()) / 1000))
 
     @property
     def good(self) -> bool:
         """Whether it goes on."""
-        return self._clock.monotonic() < self._until
+        return self.left_s > 0
 
-    def last(self, until: float) -> None:
-        """It goes on until then."""
-        self._until = until
+    def last(self, seconds: float, asked: float, asked_ms: int) -> None:
+        """It lasts for `seconds` from when that was asked for, by both clocks."""
+        self._until = asked + seconds
+        self._until_ms = asked_ms + seconds * 1000
 
     def end(self) -> None:
         """It is over."""
@@ -118,11 +124,11 @@ class Election:
             return Term(self._clock)
         told = ""
         while True:
-            asked = self._clock.monotonic()
+            term = Term(self._clock, self._term_s)
             try:
                 if name in await self._leases.hold(self._holder, (name,), self._term_s):
                     log.info("%s: held by this process, %s", name, self._holder)
-                    return Term(self._clock, asked + self._term_s)
+                    return term
                 now = (await self._leases.holders(name)).get(name, "")
                 news = f"standing by while {now} holds it" if now else ""
             except StoreError as error:
@@ -164,7 +170,7 @@ class Election:
         wait_s = self._heartbeat_s
         while True:
             await self._clock.sleep(wait_s)
-            asked = self._clock.monotonic()
+            asked, asked_ms = self._clock.monotonic(), self._clock.now_ms()
             if not term.good:
                 return  # somebody else may have had it since then
             try:
@@ -177,7 +183,7 @@ class Election:
                 term.end()
                 return
             wait_s = self._heartbeat_s
-            term.last(asked + self._term_s)
+            term.last(self._term_s, asked, asked_ms)
 
     async def _release(self, name: str) -> None:
         if self._leases is None:

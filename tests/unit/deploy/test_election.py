@@ -280,7 +280,7 @@ class Slow(NoNetwork):
 
 async def test_nothing_is_sent_or_heard_once_the_term_is_over() -> None:
     clock = FakeClock()
-    http = TermHttp(Slow(clock), Term(clock, clock.monotonic() + 5))
+    http = TermHttp(Slow(clock), Term(clock, 5))
     request = HttpRequest("GET", "x")
     with pytest.raises(MaybeSent, match="another process"):
         await http.send(request)
@@ -288,3 +288,24 @@ async def test_nothing_is_sent_or_heard_once_the_term_is_over() -> None:
         with pytest.raises(NotSent, match="another process"):
             await call
     await http.close()
+
+
+def test_a_term_ends_by_either_clock() -> None:
+    for clock in (FakeClock(), Suspended()):
+        term = Term(clock, 5)
+        clock.advance(4)
+        assert (term.good, round(term.left_s)) == (True, 1)
+        clock.advance(1)
+        assert (term.good, term.left_s) == (False, 0.0)
+    clock = FakeClock()
+    term = Term(clock, 5)
+    clock.jump(-3600)  # NTP
+    clock.advance(5)
+    assert not term.good
+
+
+class Suspended(FakeClock):
+    """Of a machine whose monotonic clock stands still while it sleeps."""
+
+    def monotonic(self) -> float:
+        return 1000.0
