@@ -154,6 +154,7 @@ class _Run:
         server: Serving | None = None
         try:
             await stopping.unless(process.open())
+            self._monitoring.count(store)
             if listener is not None:
                 self._ingress = endpoint = self._endpoint(process)
                 names = [platform.name for platform in self._own]
