@@ -16,7 +16,8 @@ from legato.stores.postgres import PostgresStore
 from legato.testing.script import Bot
 
 ROOT = Path(__file__).parents[2]
-EVERY = 1 if os.environ.get("LEGATO_SOAK") else 16
+SOAK = bool(os.environ.get("LEGATO_SOAK"))
+EVERY = 1 if SOAK else 16
 
 
 def died(url: str, *options: str) -> tuple[list[str], int]:
@@ -27,7 +28,7 @@ def died(url: str, *options: str) -> tuple[list[str], int]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=100,
+        timeout=1500 if SOAK else 100,
     )
     *wrong, last = done.stdout.splitlines()
     found = re.fullmatch(r"(\d+) deaths of (\d+) lines", last)
@@ -35,6 +36,7 @@ def died(url: str, *options: str) -> tuple[list[str], int]:
     return wrong, int(found[1])
 
 
+@pytest.mark.timeout(1600 if SOAK else 120)
 def test_a_death_at_any_line_leaves_row_and_record_or_neither(postgres_url: str) -> None:
     wrong, deaths = died(postgres_url, str(EVERY), "1")
     assert not wrong

@@ -88,17 +88,18 @@ class Transaction:
             InTransaction: It failed, and nothing was written.
             Exception: What `commit` raises else.
         """
-        for number in range(MOST_TRIES):
+        tries = 0
+        while True:
             try:
                 await commit(within=self._within)
             except InTransaction as failed:
-                if getattr(failed.error, "sqlstate", "") not in AGAIN or number == MOST_TRIES - 1:
+                tries += 1
+                if getattr(failed.error, "sqlstate", "") not in AGAIN or tries == MOST_TRIES:
                     raise
-                await clock.sleep(FIRST_PAUSE_S * 2**number)
             else:
-                break
-        assert self._record is not None
-        return self._record
+                assert self._record is not None
+                return self._record
+            await clock.sleep(FIRST_PAUSE_S * 2 ** (tries - 1))
 
     async def _within(self, sql: Any) -> bytes:
         """What runs in the transaction: gives the segment with its result."""

@@ -45,6 +45,11 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_file(tmp_path: P
     )
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), ("2.5", 2.5), ("", None)])
+def test_the_deadline_of_steps_is_in_seconds(text: str, seconds: float | None) -> None:
+    assert load_settings(environ={"LEGATO_STEP_TIMEOUT": text}).step_timeout == seconds
+
+
 def test_the_first_folder_with_a_file_counts(tmp_path: Path) -> None:
     for folder, cache in (("b", 1), ("c", 2)):
         (tmp_path / folder).mkdir()
@@ -112,6 +117,9 @@ def test_the_server_listens_at_host_and_port(text: str, listen: tuple[str, int])
         ("LEGATO_TRACING", "otlp", "write on or off"),
         ("LEGATO_CACHE", "-1", "a whole number"),
         ("LEGATO_CACHE", "1e3", "a whole number"),
+        ("LEGATO_STEP_TIMEOUT", "-1", "a number of seconds"),
+        ("LEGATO_STEP_TIMEOUT", "1.5.0", "a number of seconds"),
+        ("LEGATO_STEP_TIMEOUT", "inf", "a number of seconds"),
         ("LEGATO_STORE", " memory://", "white space"),
         ("TELEGRAM_API", "ftp://x", "https://bot.example.org"),
     ],
