@@ -50,6 +50,7 @@ async def test_a_bot_in_one_process_serves_metrics_and_readiness(tmp_path: Path)
         assert lines['legato_sends_total{outcome="sent",platform="telegram"}'] == 3
         assert lines["legato_updates_total"] == 3
         assert lines['legato_ready{role="run"}'] == 1
+        assert lines['legato_outbox_items{state="dead"}'] == 0
         assert lines['legato_store_seconds_count{operation="commit"}'] >= 3
         names = {family.name for family in text_string_to_metric_families(text)}
         ours = {name for name in names if name.startswith("legato_")}

@@ -73,6 +73,8 @@ class Census:
                     await work()
             except LegatoError as error:
                 log.debug("not counted: %s", error)
+            except Exception:
+                log.exception("a census failed")
             await self._clock.sleep(seconds)
 
     async def count(self) -> None:

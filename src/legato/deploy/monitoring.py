@@ -7,6 +7,7 @@ GET /readyz    200 while it can do its work, else 503 and what is missing
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Collection
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from legato.abc import Clock, Queue, Store
 from legato.abc.observer import NOBODY, Observer, Scoping, Several
 from legato.app.settings import Settings
+from legato.deploy.census import Census, Generations, Ours
 from legato.deploy.health import Health
 from legato.deploy.http import Asgi, Message, Receive, Scope, Send, answer
 from legato.deploy.measures import Measures
@@ -51,6 +53,7 @@ class Monitoring:
         self._tracing: Tracing | None = None
         self.health: Health = Health(role, clock)
         self.measures: Measures | None = None
+        self._census: asyncio.Task[None] | None = None
         observers: list[Observer] = []
         if settings.metrics and installed():
             self.measures = Measures(clock)
@@ -88,7 +91,12 @@ class Monitoring:
         return WatchedStore(store, self.observer)
 
     def queue(self, queue: Queue) -> Queue:
-        """The queue with its publishes told and its deliveries counted."""
+        """The queue with its publishes told and its deliveries counted; readiness asks it."""
+
+        async def takes() -> bool:
+            return queue.ready
+
+        self.health.add("queue", takes)
         if self.measures is None and self._tracing is None:
             return queue
         from legato.deploy.watched import WatchedQueue
@@ -106,6 +114,22 @@ class Monitoring:
         """
         return Front(self, inner, platforms, self._metrics, self._tracing)
 
+    def count(
+        self,
+        store: Store,
+        *,
+        ours: Ours | None = None,
+        queue: Queue | None = None,
+        generations: Generations | None = None,
+    ) -> None:
+        """Counts from now on, if anybody may ask, what only the store and the broker know. See
+        `Census` for the arguments; the store is open.
+        """
+        if self._metrics is not None and self._census is None:
+            census = Census(store, self._clock, ours=ours, queue=queue, generations=generations)
+            self._metrics.add(census.samples)
+            self._census = asyncio.create_task(census.run())
+
     @property
     def secrets(self) -> list[str]:
         """What must never show: a collector's keys stand in the headers sent to it."""
@@ -114,7 +138,10 @@ class Monitoring:
         return [value for header in headers if (value := header.partition("=")[2].strip())]
 
     async def close(self) -> None:
-        """Sends the traces that are still here. Idempotent."""
+        """Ends the census, and sends the traces that are still here. Idempotent."""
+        if self._census is not None:
+            self._census.cancel()
+            await asyncio.gather(self._census, return_exceptions=True)
         if self._tracing is not None:
             await self._tracing.close()
 
