@@ -10,7 +10,7 @@ from pathlib import Path
 from legato.testing.fake_telegram import FakeTelegram
 from tests.integration.listen_cluster import WAIT_S, Cluster, Crowd, cluster, stops, wakes
 from tests.integration.twitch_bot import until
-from tests.servers import Rabbit
+from tests.servers import Postgres, Rabbit
 
 USERS = 20
 
@@ -100,6 +100,23 @@ async def test_what_is_said_while_the_broker_is_away_comes_when_it_is_back(
                 broker.start()
                 await world.crowd.until_sent(10)
             await world.everything_came()
+
+
+async def test_a_start_waits_for_store_and_broker(tmp_path: Path, rabbit_url: str) -> None:
+    with Postgres() as store:
+        store.stop()
+        async with FakeTelegram(second=0.2) as telegram, Cluster(tmp_path, rabbit_url, {}) as it:
+            ann = telegram.user("Ann")
+            env = {"TELEGRAM_TOKEN": telegram.token, "TELEGRAM_API": telegram.api}
+            one = await it.starts("a", LEGATO_STORE=store.url, **env)
+            await one.says("trying again")
+            ann.sends("early")
+            store.start()
+            await until(lambda: it.texts, WAIT_S)
+            store.restart()
+            ann.sends("late")
+            await until(lambda: it.texts == {str(ann.id): ["early", "late"]}, WAIT_S)
+            assert await one.ends(signal.SIGTERM) == 0
 
 
 async def test_two_that_know_nothing_of_each_other_are_seen_as_such(

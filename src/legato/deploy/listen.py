@@ -12,8 +12,9 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
@@ -35,7 +36,7 @@ from legato.deploy.parts import hosted_platforms, make_queue, make_store
 from legato.deploy.serving import Serving, bound, url_of
 from legato.deploy.shell import logging_to, loop_factory
 from legato.deploy.transport import Transport
-from legato.errors import ConfigError, Unavailable
+from legato.errors import ConfigError, StoreUnavailable, Unavailable
 
 log: logging.Logger = logging.getLogger("legato.listen")
 
@@ -160,13 +161,13 @@ class _Listen:
         store, carrier, listener, server = self._store(), self._carrier(http), None, None
         try:
             platforms = self._listened()
-            await store.open()
-            for platform in platforms:
-                await platform.load(store)
-                carrier.check(platform)
             if listening is not None:
                 server = self._status(listening, stopping)
-            await stopping.unless(self._connected(carrier))
+            await stopping.unless(self._again(store.open))
+            for platform in platforms:
+                await stopping.unless(self._again(partial(platform.load, store)))
+                carrier.check(platform)
+            await stopping.unless(self._again(carrier.open))
             listener = Listener(
                 self._app.name,
                 platforms,
@@ -187,12 +188,12 @@ class _Listen:
             for part in (carrier, http, store, self._monitoring):
                 await part.close()
 
-    async def _connected(self, carrier: Carrier) -> None:
-        """Connects; a broker that is away is waited for."""
+    async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Does it as soon as it can be done: a store or broker that is away is waited for."""
         while True:
             try:
-                await carrier.open()
-            except Unavailable as error:
+                await work()
+            except (StoreUnavailable, Unavailable) as error:
                 log.warning("%s; trying again", error)
                 await self._clock.sleep(CONNECT_AGAIN_S)
             else:
