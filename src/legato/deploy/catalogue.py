@@ -130,6 +130,8 @@ _METRICS = (
         COUNTER,
         "Conversations whose journal today's code cannot follow.",
     ),
+    Metric("legato_late_steps_total", COUNTER, "Tries of steps given up after their deadline."),
+    Metric("legato_stuck_steps", GAUGE, "Steps that run on though nobody waits for them."),
     Metric("legato_timer_late_seconds", HISTOGRAM, "How long after its time a timer fires."),
     Metric("legato_busy_updates", GAUGE, "Updates being worked on."),
     Metric(

@@ -29,6 +29,8 @@ def of_runtime(runtime: Runtime) -> Iterator[Sample]:
     yield Sample("legato_cached_conversations", len(runtime.turns.cache))
     yield Sample("legato_conflicts_total", turns["conflicts"])
     yield Sample("legato_mismatches_total", turns["mismatches"])
+    yield Sample("legato_late_steps_total", runtime.services.watchdog.late)
+    yield Sample("legato_stuck_steps", runtime.services.watchdog.stuck)
     for fate in ("sent", "dead", "unknown", "expired"):
         yield Sample("legato_deliveries_total", getattr(relay, fate), (fate,))
     yield Sample("legato_retried_sends_total", relay.retried)
