@@ -1,14 +1,20 @@
-"""What private servers share: free ports, programs, users, folders that go away."""
+"""What private servers share: ports, programs, users, folders that go away, and an end for all of it."""
 
 from __future__ import annotations
 
+import atexit
+import fcntl
 import os
 import pwd
+import secrets
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +22,43 @@ import pytest
 
 BOOT_S = 90.0
 """How long a server may take to start on a busy machine."""
+FIRST_PORT, BLOCK = 10_000, 8
 
 
 def free_port(beside: int = 0) -> int:
-    """A port that nobody listens on now, with `beside` free ones right after it."""
-    for _ in range(200):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port + beside < 65536 and all(_free(port + n) for n in range(beside + 1)):
+    """A port that nobody else gets as long as this process lives, with `beside` more right after it.
+
+    It is below those that the system gives to outgoing connections: a client that tries again and again
+    while its server is down could otherwise get that very port, and talk to itself.
+    """
+    assert beside < BLOCK
+    blocks = range(FIRST_PORT, _first_ephemeral() - BLOCK, BLOCK)
+    for _ in range(1000):
+        port = secrets.choice(blocks)
+        if _claim(port) and all(_free(port + n) for n in range(beside + 1)):
             return port
     raise AssertionError("no free ports")
+
+
+def _first_ephemeral() -> int:
+    try:
+        first = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
+    except OSError:
+        return 32768
+    return int(first) if int(first) > FIRST_PORT + 100 * BLOCK else 65536
+
+
+def _claim(port: int) -> bool:
+    """Takes a lock that ends with this process; other processes of the run look for the same."""
+    folder = Path(tempfile.gettempdir()) / f"legato-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    lock = os.open(folder / str(port), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return False
+    return True
 
 
 def _free(port: int) -> bool:
@@ -39,21 +71,28 @@ def _free(port: int) -> bool:
 
 
 def program(name: str, *patterns: str) -> str:
-    """The path of a server's program: on the PATH, or by patterns, the newest version last.
+    """The path of a server's program: the newest version by patterns of folders, or on the PATH.
 
-    Missing is a failure in CI; on a developer's machine the test is left out.
+    Missing is a failure where `make test` could have installed it, and in CI; elsewhere the test is
+    left out.
     """
-    found = shutil.which(name) or next(iter(sorted(_found(name, patterns), reverse=True)), None)
+    found = next(_found(name, patterns), None) or shutil.which(name)
     if found is not None:
         return found
-    cure = f"{name} is not installed: `sh .ci/servers` installs the servers of the tests on Debian"
-    if os.environ.get("CI") or os.getuid() == 0:
+    cure = f"{name} is not installed: `sh .ci/servers`, as root, installs what tests need on Debian"
+    if os.environ.get("CI") or shutil.which("apt-get"):
         pytest.fail(cure)
     pytest.skip(cure)
 
 
-def _found(name: str, patterns: tuple[str, ...]) -> list[str]:
-    return [str(path) for pattern in patterns for path in Path("/").glob(f"{pattern[1:]}/{name}")]
+def _found(name: str, patterns: tuple[str, ...]) -> Iterator[str]:
+    for pattern in patterns:
+        paths = [path / name for path in Path("/").glob(pattern[1:]) if (path / name).is_file()]
+        yield from map(str, sorted(paths, key=_version, reverse=True))
+
+
+def _version(path: Path) -> list[int]:
+    return [int(part) for part in path.parts if part.isdecimal()]
 
 
 def demoted(user: str) -> dict[str, Any]:
@@ -67,9 +106,16 @@ def demoted(user: str) -> dict[str, Any]:
 def folder(name: str, user: str = "") -> Path:
     """A new folder, outside of pytest's own, whose parents only root may enter."""
     path = Path(tempfile.mkdtemp(prefix=f"legato-{name}-"))
+    _reaper.tell(f"folder {path}")
     if user and os.getuid() == 0:
         shutil.chown(path, user)
     return path
+
+
+def started(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """Sees to it that a server ends with this process, however that ends."""
+    _reaper.tell(f"process {process.pid}")
+    return process
 
 
 def wait(ready: Callable[[], bool], alive: Callable[[], bool], log: Path, name: str) -> None:
@@ -80,3 +126,32 @@ def wait(ready: Callable[[], bool], alive: Callable[[], bool], log: Path, name: 
             text = log.read_text(errors="replace")[-1500:] if log.exists() else ""
             raise AssertionError(f"{name} did not start:\n{text}")
         time.sleep(0.05)
+
+
+class _Reaper:
+    """Another process, which learns what there is and ends it when we are gone: by SIGKILL, too."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def tell(self, line: str) -> None:
+        with self._lock:
+            if self._process is None:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", str(Path(__file__).with_name("_reaper.py"))],
+                    stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0,
+                    cwd="/", start_new_session=True,
+                )  # fmt: skip
+                atexit.register(self._end)
+            assert self._process.stdin is not None
+            self._process.stdin.write(f"{line}\n".encode())
+
+    def _end(self) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+
+_reaper = _Reaper()

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.servers._process import demoted, folder, free_port, program, wait
+from tests.servers._process import demoted, folder, free_port, program, started, wait
 
 BINARIES = (
     "/usr/lib/postgresql/*/bin",
@@ -36,7 +36,7 @@ class Postgres:
         """
         self.port = free_port()
         self.folder = folder("postgres", "postgres")
-        self.log = self.folder.with_suffix(".log")
+        self.log = self.folder / "log"
         self._settings = {"max_connections": 200, "shared_buffers": "64MB"} | settings
         self._process: subprocess.Popen[bytes] | None = None
         self._run(
@@ -82,11 +82,11 @@ class Postgres:
         pairs = [part for k, v in options.items() for part in ("-c", f"{k}={v}")]
         with self.log.open("ab") as log:
             # A direct child: one that was killed and not waited for blocks the next start.
-            process = self._process = subprocess.Popen(
+            process = self._process = started(subprocess.Popen(
                 [program("postgres", *BINARIES), "-D", str(self.folder / "data"), *pairs],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder,
                 start_new_session=True, **demoted("postgres"),
-            )  # fmt: skip
+            ))  # fmt: skip
         ask = [program("pg_isready", *BINARIES), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         wait(
             lambda: subprocess.run(ask, check=False).returncode == 0,
@@ -129,7 +129,6 @@ class Postgres:
         if self._process is not None and self._process.poll() is None:
             self.kill9()  # nobody needs its data any more
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.log.unlink(missing_ok=True)
 
 
 def _children(parent: int) -> list[int]:

@@ -14,9 +14,10 @@ from base64 import b64encode
 from types import TracebackType
 from typing import Any, Self
 
-from tests.servers._process import folder, free_port, program, wait
+from tests.servers._process import folder, free_port, program, started, wait
 
 BINARIES = ("/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin")
+"""Before the PATH: the script in /usr/sbin changes the user."""
 
 
 class Rabbit:
@@ -85,7 +86,7 @@ class Rabbit:
     def ctl(self, *arguments: str) -> str:
         """Runs rabbitmqctl; returns what it wrote."""
         done = subprocess.run(
-            [_program("rabbitmqctl"), *arguments], env=self._environment(),
+            [program("rabbitmqctl", *BINARIES), *arguments], env=self._environment(),
             capture_output=True, text=True, check=False, cwd=self.folder,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -104,16 +105,16 @@ class Rabbit:
     def start(self) -> None:
         """Starts it, after a crash too, and waits until it takes connections."""
         if self._epmd is None or self._epmd.poll() is not None:
-            self._epmd = subprocess.Popen(
+            self._epmd = started(subprocess.Popen(
                 [program("epmd"), "-port", str(self.port + 1), "-address", "127.0.0.1"],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
+            ))  # fmt: skip
         with self.log.open("ab") as log:
-            process = self._process = subprocess.Popen(
-                [_program("rabbitmq-server")], env=self._environment(), cwd=self.folder,
+            process = self._process = started(subprocess.Popen(
+                [program("rabbitmq-server", *BINARIES)], env=self._environment(), cwd=self.folder,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,
-            )  # fmt: skip
+            ))  # fmt: skip
         wait(self._answers, lambda: process.poll() is None, self.log, "RabbitMQ")
         wait(self._manages, lambda: process.poll() is None, self.log, "RabbitMQ's management")
 
@@ -192,9 +193,3 @@ class Rabbit:
             self._epmd.kill()
             self._epmd.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _program(name: str) -> str:
-    """Not the script on the PATH, where there is another: that one changes the user."""
-    places = (f"{folder}/{name}" for folder in BINARIES)
-    return next(filter(os.path.exists, places), None) or program(name)
