@@ -84,13 +84,16 @@ class JsonLines(logging.Formatter):
 
     Args:
         about: Fields of every line, as in {"role": "worker"}.
-        shards: How many the cluster has; 0 leaves the shard out.
+        shards: See below.
+
+    Attributes:
+        shards: How many the cluster has, which may change; 0 leaves the shard out.
     """
 
     def __init__(self, about: Mapping[str, str] | None = None, shards: int = 0) -> None:
         super().__init__()
         self._about = dict(about or {})
-        self._shards = shards
+        self.shards: int = shards
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -106,8 +109,8 @@ class JsonLines(logging.Formatter):
         conversation = str(getattr(record, "conversation", "") or scope.conversation)
         if conversation:
             fields["conversation"] = conversation
-            if self._shards:
-                fields["shard"] = slot_of_key(conversation) % self._shards
+            if self.shards:
+                fields["shard"] = slot_of_key(conversation) % self.shards
         if scope.dialog:
             fields["dialog"] = scope.dialog
         if scope.update:

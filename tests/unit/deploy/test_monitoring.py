@@ -129,6 +129,42 @@ async def test_metrics_that_are_off_are_not_served_and_nothing_is_wrapped() -> N
     await watch.close()
 
 
+async def test_what_needs_an_operator_is_counted_once_it_is_asked_for() -> None:
+    watch = watching()
+    store = MemoryStore()
+
+    watch.count(store)
+    watch.count(store)
+    app = watch.asgi()
+    text = ""
+    while "legato_outbox_items" not in text:
+        text = (await request(app, "GET", "/metrics")).body.decode()
+    await watch.close()
+
+    assert text.count('legato_outbox_items{state="dead"} 0.0') == 1
+
+
+async def test_nothing_is_counted_where_nobody_may_ask() -> None:
+    watch = watching(OFF)
+
+    watch.count(MemoryStore())
+
+    assert len(asyncio.all_tasks()) == 1
+    await watch.close()
+
+
+async def test_a_queue_that_takes_nothing_is_not_ready() -> None:
+    class Blocked(MemoryQueue):
+        @property
+        def ready(self) -> bool:
+            return False
+
+    watch = watching()
+    watch.queue(Blocked())
+
+    assert (await request(watch.asgi(), "GET", "/readyz")).body == b"not ready: queue"
+
+
 async def test_without_the_extra_a_scrape_is_told_what_to_install(monkeypatch) -> None:
     monkeypatch.setattr(monitoring, "installed", lambda: False)
 
