@@ -222,6 +222,15 @@ class Platform(ABC):
         Default: there is none.
         """
 
+    async def remember(self, store: Store) -> None:
+        """Keeps in the store what updates and answers have told of chats since (a new id, say), for
+        the `load` of other processes. Called after every update: it costs nothing if there is no
+        news. Default: there is never any.
+
+        Raises:
+            StoreError: It is kept the next time.
+        """
+
     async def setup(self, http: HttpClient, store: Store, public_url: str) -> None:
         """Called once before updates flow: checks the token; with a `public_url` switches to
         webhooks at "{public_url}/{name}", else to polling. Idempotent.

@@ -233,6 +233,7 @@ class Runtime:
         except Malformed as error:
             await self._dead_letter(platform, body, error)
             return Received()
+        await self._remember(platform)
         events = parsed.events
         if parsed.acks:
             place = events[0].place if events else Address(platform.name, platform.bot, "")
@@ -338,6 +339,15 @@ class Runtime:
         """Takes over deliveries that an operator queued again, and mail that somebody put there."""
         await self.relay.recover()
         await self.leftovers.look(self.settings.ack_after_s, self.share.slots)
+        for platform in self.platforms.values():
+            await self._remember(platform)
+
+    async def _remember(self, platform: Platform) -> None:
+        """Lets a platform keep what it has learned of chats; if it cannot, it does so the next time."""
+        try:
+            await platform.remember(self.store)
+        except StoreError as error:
+            log.debug("%s could not keep what it learned: %s", platform.name, error)
 
     async def purge(self) -> None:
         """Forgets update ids that no platform repeats any more."""

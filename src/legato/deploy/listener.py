@@ -13,7 +13,7 @@ from functools import partial
 from legato.abc import HttpClient, Platform, Store
 from legato.deploy.carrying import Carrier
 from legato.deploy.election import Election, Term, TermHttp
-from legato.errors import ConfigError, Unavailable
+from legato.errors import ConfigError, StoreError, Unavailable
 
 log: logging.Logger = logging.getLogger("legato.listen")
 
@@ -111,6 +111,10 @@ class Listener:
         except Unavailable:
             self.refused += 1
             raise
+        try:
+            await platform.remember(self._store)
+        except StoreError as error:
+            log.debug("%s could not keep what it learned: %s", platform.name, error)
         self.updates += 1
 
     # -- the end of one -----------------------------------------------------------------------

@@ -25,10 +25,11 @@ from legato.model.events import (
 )
 from legato.model.records import Call
 from legato.platforms.telegram import wire
+from legato.platforms.telegram.moves import Moves
 
 _MEDIA = ("document", "voice", "audio", "video", "video_note", "animation", "sticker")
 _OTHER_CONTENT = ("dice", "poll", "game", "story", "checklist", "paid_media")
-_SERVICE = ("migrate_to_chat_id", "pinned_message", "new_chat_members", "left_chat_member")
+_SERVICE = ("pinned_message", "new_chat_members", "left_chat_member")
 ACK_MS = 30_000
 """A button's spinner gives up in this time: an acknowledgement that comes later is of no use."""
 
@@ -38,12 +39,14 @@ class Reader:
 
     Attributes:
         username: The bot's handle without "@", "" while it is not known.
+        moves: Groups that have become supergroups; what is read adds to it.
     """
 
-    __slots__ = ("_bot", "_clock", "_decoder", "_prefixes", "username")
+    __slots__ = ("_bot", "_clock", "_decoder", "_prefixes", "moves", "username")
 
     def __init__(self, bot: str, prefixes: tuple[str, ...], clock: Clock) -> None:
         self.username: str = ""
+        self.moves: Moves = Moves()
         self._bot = bot
         self._prefixes = prefixes
         self._clock = clock
@@ -92,6 +95,8 @@ class Reader:
             members = self._members(event_id, message)
             if members:
                 return Parsed(tuple(members), kind=kind)
+        if message.migrate_to_chat_id or message.migrate_from_chat_id:
+            return self._migrated(kind, message)
         text = message.text
         attachments = () if text else _attachments(message)  # a medium has a caption instead
         text = text or message.caption
@@ -117,6 +122,14 @@ class Reader:
             album=message.media_group_id,
         )
         return Parsed((event,), kind=kind)
+
+    def _migrated(self, kind: str, message: wire.Message) -> Parsed:
+        """A group has become a supergroup; told in the old one, and in the new one."""
+        if message.migrate_to_chat_id:
+            self.moves.learn(str(message.chat.id), str(message.migrate_to_chat_id))
+            return Parsed(kind=f"{kind}:migrate_to_chat_id")
+        self.moves.learn(str(message.migrate_from_chat_id), str(message.chat.id))
+        return Parsed(kind=f"{kind}:migrate_from_chat_id")
 
     def _members(self, event_id: str, message: wire.Message) -> list[Event]:
         """Joins and leaves as a group shows them. Our own are told by my_chat_member."""
@@ -201,7 +214,7 @@ class Reader:
         near = actor if kind == "my_chat_member" else user
         event = (MemberJoined if now else MemberLeft)(
             id=event_id,
-            place=Address("telegram", self._bot, str(change.chat.id), near.id),
+            place=Address("telegram", self._bot, self.moves.old(str(change.chat.id)), near.id),
             user=user,
             at_ms=change.date * 1000,
         )
@@ -213,7 +226,9 @@ class Reader:
             who = _chat_as_user(change.actor_chat)
         event = ReactionChanged(
             id=event_id,
-            place=Address("telegram", self._bot, str(change.chat.id), who.id if who else ""),
+            place=Address(
+                "telegram", self._bot, self.moves.old(str(change.chat.id)), who.id if who else ""
+            ),
             user=who,
             at_ms=change.date * 1000,
             message_id=str(change.message_id),
@@ -223,7 +238,7 @@ class Reader:
 
     def _place(self, message: wire.Message, who: User | None) -> Address:
         thread = message.message_thread_id if message.is_topic_message else 0
-        chat, user = str(message.chat.id), who.id if who else ""
+        chat, user = self.moves.old(str(message.chat.id)), who.id if who else ""
         return Address(
             "telegram",
             self._bot,

@@ -24,9 +24,10 @@ from legato.model.events import Address, File, Photo
 from legato.model.messages import Outgoing
 from legato.model.records import Call, Commit
 from legato.platforms._signing import same
+from legato.platforms.telegram.calls import field, is_key, numbered
 from legato.platforms.telegram.menu import encoded, menus
 from legato.platforms.telegram.parse import Reader
-from legato.platforms.telegram.render import number, render
+from legato.platforms.telegram.render import render
 from legato.platforms.telegram.verdict import answer_of, interpret, unsure
 
 log: logging.Logger = logging.getLogger("legato.telegram")
@@ -106,9 +107,9 @@ class Telegram(Platform):
             ConfigError: The secret holds something that Telegram would not take.
         """
         bot, _, key = token.partition(":")
-        if not (bot.isascii() and bot.isdigit() and len(bot) <= 20 and _is_key(key)):
+        if not (bot.isascii() and bot.isdigit() and len(bot) <= 20 and is_key(key)):
             raise BadToken("that is no Telegram token; it looks like 123456:ABC-DEF... (BotFather)")
-        if secret and not _is_key(secret):
+        if secret and not is_key(secret):
             raise ConfigError("the Telegram secret must be 1-256 characters of A-Z a-z 0-9 _ -")
         self.name: str = "telegram"
         self.bot: str = bot
@@ -153,6 +154,8 @@ class Telegram(Platform):
 
     async def send(self, call: Call, place: Address, http: HttpClient) -> Verdict:
         verdict = await self._exchange(call, place, http)
+        if verdict.moved_to:
+            self._reader.moves.learn(place.chat, verdict.moved_to)
         if call.method == "editMessageText" and "no text in the message" in verdict.error:
             # The handle's message is a photo or file: its text is the caption. Render cannot know.
             params = {"caption" if k == "text" else k: v for k, v in call.params.items()}
@@ -179,9 +182,9 @@ class Telegram(Platform):
 
     def _request(self, call: Call, timeout_s: float = TIMEOUT_S) -> HttpRequest:
         url = f"{self._api}/bot{self._token}/{call.method}"
-        params = _numbered(call.params)
+        params = self._reader.moves.readdressed(numbered(call.params))
         if call.files:
-            fields = tuple((name, _field(value)) for name, value in params.items())
+            fields = tuple((name, field(value)) for name, value in params.items())
             return HttpRequest("POST", url, files=call.files, fields=fields, timeout_s=UPLOAD_S)
         headers = {"content-type": "application/json"}
         return HttpRequest("POST", url, headers, msgspec.json.encode(params), timeout_s=timeout_s)
@@ -190,7 +193,8 @@ class Telegram(Platform):
         if call.files or call.target:
             return None
         try:
-            return msgspec.json.encode({"method": call.method} | _numbered(call.params))
+            params = self._reader.moves.readdressed(numbered(call.params))
+            return msgspec.json.encode({"method": call.method} | params)
         except (TypeError, ValueError, RecursionError):
             return None
 
@@ -221,7 +225,10 @@ class Telegram(Platform):
     # -- life ---------------------------------------------------------------------------------
 
     async def load(self, store: Store) -> None:
-        """Takes what `setup` kept in the store: the webhook's secret and the bot's own name."""
+        """Takes what is in the store: the webhook's secret, the bot's own name, groups that moved."""
+        moved = await store.get("setting", f"telegram:{self.bot}:moved")
+        if moved:
+            self._reader.moves.take(moved)
         name = await store.get("setting", f"telegram:{self.bot}:username")
         if name:
             self._reader.username = name.decode()
@@ -229,6 +236,17 @@ class Telegram(Platform):
             secret = await store.get("setting", f"telegram:{self.bot}:secret")
             if secret:
                 self._use(secret.decode())
+
+    async def remember(self, store: Store) -> None:
+        """See Platform: groups that have become supergroups."""
+        moves = self._reader.moves
+        if moves.news:
+            await self.load(store)  # what others have learned is not to be lost
+            try:
+                await self._keep(store, "moved", moves.kept().decode())
+            except BaseException:
+                moves.news = True
+                raise
 
     async def setup(self, http: HttpClient, store: Store, public_url: str) -> None:
         await self._set_webhook(http, store, public_url)
@@ -358,29 +376,3 @@ class SystemClock(Clock):
         from asyncio import sleep
 
         await sleep(seconds)
-
-
-def _is_key(text: str) -> bool:
-    """Whether it is 1-256 characters of those that tokens and secrets are made of."""
-    return (
-        0 < len(text) <= 256
-        and text.isascii()
-        and text.replace("_", "a").replace("-", "a").isalnum()
-    )
-
-
-def _numbered(params: dict[str, object]) -> dict[str, object]:
-    """Parameters with message ids as the numbers they are: the relay fills them in as text."""
-    changed: dict[str, object] = {}
-    message_id = params.get("message_id")
-    if isinstance(message_id, str):
-        changed["message_id"] = number(message_id)
-    reply = params.get("reply_parameters")
-    if isinstance(reply, dict) and isinstance(reply.get("message_id"), str):
-        changed["reply_parameters"] = reply | {"message_id": number(reply["message_id"])}
-    return params | changed if changed else params
-
-
-def _field(value: object) -> str:
-    """A parameter as a field of a form."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -108,6 +108,8 @@ class Message(Struct, rename={"from_": "from"}):
     web_app_data: WebAppData | None = None
     new_chat_members: list[User] = []
     left_chat_member: User | None = None
+    migrate_to_chat_id: Id = 0
+    migrate_from_chat_id: Id = 0
     # Content that we do not model is content still: somebody answered with it.
     dice: Raw | UnsetType = UNSET
     poll: Raw | UnsetType = UNSET
@@ -116,7 +118,6 @@ class Message(Struct, rename={"from_": "from"}):
     checklist: Raw | UnsetType = UNSET
     paid_media: Raw | UnsetType = UNSET
     # Why a message holds nothing of all this, for the metrics.
-    migrate_to_chat_id: Raw | UnsetType = UNSET
     pinned_message: Raw | UnsetType = UNSET
 
 
