@@ -39,6 +39,9 @@ class Leftovers:
         wake: Finishes the interrupted Turn of one conversation.
         spawn: Starts a task that the runtime knows of, for one lane.
         in_hand: Ids of mail that is worked on already.
+
+    Attributes:
+        told: Asked, for mail of a lane, whether somebody else will read it; it is told so by that.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Leftovers:
         self._in_hand = in_hand
         self._begun: set[str] = set()  # lanes whose mail a task of ours applies
         self._seen = ""
+        self.told: Callable[[str], bool] = lambda lane: False
 
     async def take_up(self, patience_s: float | None, slots: Slots = None) -> None:
         """Finishes interrupted Turns and applies mail, each conversation by itself.
@@ -106,7 +110,7 @@ class Leftovers:
             return []
         if mail.key != lane:
             return [self._spawn(self._apply(lane, lambda: self._if_wanted(mail, event)), lane)]
-        if lane in self._begun:
+        if lane in self._begun or self.told(lane):
             return []
         self._begun.add(lane)
         task = self._spawn(self.empty(lane), lane)

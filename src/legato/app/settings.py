@@ -27,6 +27,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     Attributes:
         store: Address of the store, "" = the shell's default.
         queue: Address of the broker that a cluster's processes share, "" = there is none.
+        shards: How many queues a new cluster is given.
         listen: Where the web server listens: (host, port); port 0 takes a free one. None = not
             set: DEFAULT_LISTEN, and only if something needs a server.
         public_url: If set, platforms are put in webhook mode at "{public_url}/{platform}".
@@ -53,6 +54,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     store: str = ""
     queue: str = ""
+    shards: int = 64
     listen: tuple[str, int] | None = None
     public_url: str = ""
     webhook_reply: bool = True
@@ -133,6 +135,12 @@ def _form(text: str) -> str:
     return text
 
 
+def _shards(text: str) -> int:
+    from legato.model.shards import check_shards
+
+    return check_shards(_count(text))
+
+
 def _listen(text: str) -> tuple[str, int]:
     host, sep, port = text.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -169,6 +177,7 @@ def _channels(text: str) -> tuple[str, ...]:
 VARIABLES: dict[str, Variable] = {
     "LEGATO_STORE": Variable("store", _text),
     "LEGATO_QUEUE": Variable("queue", _text, secret=True),
+    "LEGATO_SHARDS": Variable("shards", _shards),
     "LEGATO_LISTEN": Variable("listen", _listen),
     "LEGATO_PUBLIC_URL": Variable("public_url", _address),
     "LEGATO_WEBHOOK_REPLY": Variable("webhook_reply", _switch),

@@ -44,6 +44,10 @@ def _run(options: argparse.Namespace) -> int:
         from legato.cli.gateway import gateway
 
         return gateway(options)
+    if options.command == "worker":
+        from legato.cli.worker import worker
+
+        return worker(options)
     if options.command == "listen":
         from legato.cli.listen import listen
 
@@ -89,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="run a bot in this process", allow_abbrev=False))
     _add_gateway(
         commands.add_parser("gateway", help="take webhooks for workers", allow_abbrev=False)
+    )
+    _add_worker(
+        commands.add_parser("worker", help="work on what a queue brings", allow_abbrev=False)
     )
     _add_listen(commands.add_parser("listen", help="hold a bot's connections", allow_abbrev=False))
     _add_dialogs(
@@ -139,6 +146,26 @@ def _add_gateway(parser: argparse.ArgumentParser) -> None:
         "--share-port", action="store_true", help="several gateways listen at this address"
     )
     parser.add_argument("--public-url", metavar="URL", help="sets webhooks to URL/<platform>")
+    parser.add_argument(
+        "--drain", metavar="SECONDS", type=float, default=8.0, help="how long an end may take (8)"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log everything")
+
+
+def _add_worker(parser: argparse.ArgumentParser) -> None:
+    _add_target(parser)
+    parser.add_argument("--queue", metavar="URL", help="where updates come from, as in amqp://host")
+    _add_store(parser)
+    parser.add_argument("--listen", metavar="HOST:PORT", help="where metrics and health are served")
+    parser.add_argument("--name", default="", help="of this process, in logs (the machine's)")
+    parser.add_argument(
+        "--heartbeat",
+        metavar="SECONDS",
+        type=float,
+        default=1.0,
+        help="whoever dies is followed within three of them (1)",
+    )
+    parser.add_argument("--cache", metavar="N", help="conversations kept in memory, 0 for none")
     parser.add_argument(
         "--drain", metavar="SECONDS", type=float, default=8.0, help="how long an end may take (8)"
     )

@@ -1,0 +1,388 @@
+"""Letters of a queue at work: one after another in a lane, lanes side by side.
+
+    delivery -> decode -> its lane -> Turn -> Commit -> ack
+
+A letter is acknowledged once its Turn is committed. What takes long, or is too much, goes into the store's
+mailbox and is acknowledged then: a slow step holds up its own chat, and a person who writes ten thousand
+messages their own, while the queue's prefetch stays free for everybody else.
+
+Invariants:
+- All mail of a lane is older than what waits for that lane in memory: so mail goes first, and if one letter
+  of a lane goes into the mailbox, all do that wait there, in their order.
+- A letter is never put back. It is tried again in its place, or another process gets it with all that
+  follow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection
+
+import msgspec
+
+from legato.abc.queue import Delivery, Letter, Take
+from legato.app.knobs import FIRST_PAUSE_S, LONGEST_PAUSE_S
+from legato.app.runtime import Runtime
+from legato.app.tasks import Task, cancelled
+from legato.errors import StoreCorrupt, StoreError, Unavailable
+from legato.model.events import AnyEvent
+from legato.model.records import Commit
+
+log: logging.Logger = logging.getLogger("legato.worker")
+
+_event = msgspec.json.Decoder(AnyEvent)
+
+MOST_WAITING = 16
+"""Letters that wait in memory for one lane; beyond it they go into the mailbox."""
+LOOK_S = 0.25
+"""How often it is looked for Turns that take long."""
+DRAIN_LOOK_S = 0.02
+
+Ended = Callable[[int, int], Awaitable[object]]
+"""Told that all letters of an old queue (generation, shard) are dealt with. May raise StoreError."""
+
+
+class Source:
+    """One queue that letters come from.
+
+    Attributes:
+        name: (generation, shard).
+        hand: Letters in hand, by id.
+        done: Set while there are none.
+        lost: A letter was let go of without an ack: another process gets it.
+    """
+
+    __slots__ = ("done", "hand", "lost", "name")
+
+    def __init__(self, generation: int, shard: int) -> None:
+        self.name: tuple[int, int] = (generation, shard)
+        self.hand: dict[str, Work] = {}
+        self.lost: bool = False
+        self.done: asyncio.Event = asyncio.Event()
+        self.done.set()
+
+
+class Work:
+    """One letter in hand.
+
+    Attributes:
+        delivery: How to acknowledge it: that of the last time it was handed out.
+        source: Where it came from.
+        event: What it says.
+        kept: It lies in the mailbox, too, and is acknowledged.
+    """
+
+    __slots__ = ("delivery", "event", "kept", "source")
+
+    def __init__(self, delivery: Delivery, source: Source, event: AnyEvent) -> None:
+        self.delivery: Delivery = delivery
+        self.source: Source = source
+        self.event: AnyEvent = event
+        self.kept: bool = False
+        source.hand[delivery.letter.id] = self
+        source.done.clear()
+
+    def ack(self) -> None:
+        """It is dealt with."""
+        if not self.kept:
+            self.delivery.ack()
+        self._leave()
+
+    def lose(self) -> None:
+        """It is for another process (now)."""
+        if not self.kept:
+            self.source.lost = True
+        self._leave()
+
+    def _leave(self) -> None:
+        hand = self.source.hand
+        if hand.get(self.delivery.letter.id) is self:
+            del hand[self.delivery.letter.id]
+            if not hand:
+                self.source.done.set()
+
+
+class Actor:
+    """Works for one lane, as long as there is something to do.
+
+    Attributes:
+        lane, slot: Which.
+        waiting: Letters, oldest first.
+        now: The one that is worked on.
+        since: Since when.
+        mailed: There may be mail, which goes first.
+        spill: Puts letters into the mailbox just now.
+        task: Does the work.
+    """
+
+    __slots__ = ("lane", "mailed", "now", "since", "slot", "spill", "task", "waiting")
+
+    def __init__(self, lane: str, slot: int) -> None:
+        self.lane: str = lane
+        self.slot: int = slot
+        self.waiting: deque[Work] = deque()
+        self.now: Work | None = None
+        self.since: float = 0.0
+        self.mailed: bool = False
+        self.spill: Task | None = None
+        self.task: Task | None = None
+
+
+class Actors:
+    """All actors of a worker. Belongs to one event loop.
+
+    Args:
+        runtime: Applies events; its share says for which lanes.
+        ended: See Ended.
+    """
+
+    def __init__(self, runtime: Runtime, ended: Ended) -> None:
+        self._runtime = runtime
+        self._share = runtime.share
+        self._clock = runtime.clock
+        self._ended = ended
+        self._lane_of = runtime.router.lane
+        self._ack_after_s = runtime.settings.ack_after_s
+        self._actors: dict[str, Actor] = {}
+        self._tasks: set[Task] = set()
+        self._looking: Task | None = None
+        runtime.leftovers.told = self._has_mail
+        self.stats: dict[str, int] = dict.fromkeys(("letters", "kept", "again", "dead"), 0)
+
+    # -- in -----------------------------------------------------------------------------------
+
+    def taker(self, source: Source) -> Take:
+        """What takes the deliveries of a queue."""
+
+        def take(delivery: Delivery) -> None:
+            self.take(delivery, source)
+
+        return take
+
+    def take(self, delivery: Delivery, source: Source) -> None:
+        """Takes one letter. Never waits."""
+        letter = delivery.letter
+        known = source.hand.get(letter.id)
+        if (
+            known is not None
+        ):  # its connection was lost meanwhile: this is how to acknowledge it now
+            known.delivery = delivery
+            return
+        if letter.kind == "end":
+            _ = self._spawn(self._end(delivery, source))
+            return
+        if not self._share.owns(letter.slot):
+            source.lost = True  # on its way here while the shard went to another process
+            return
+        self.stats["letters"] += 1
+        if letter.kind == "event":
+            try:
+                event = _event.decode(letter.body)
+            except (msgspec.DecodeError, RecursionError) as error:
+                log.error("letter %s cannot be read (kept as dead): %s", letter.id, error)  # noqa: TRY400
+            else:
+                self._enqueue(Work(delivery, source, event))
+                return
+        _ = self._spawn(self._bury(delivery, letter))
+
+    def _enqueue(self, work: Work) -> None:
+        lane = self._lane_of(work.event)
+        actor = self._actors.get(lane)
+        if actor is None:
+            actor = self._actors[lane] = Actor(lane, work.delivery.letter.slot)
+            actor.waiting.append(work)
+            self._start(actor)
+            return
+        actor.waiting.append(work)
+        if len(actor.waiting) > MOST_WAITING:
+            self._keep(actor)
+
+    def _start(self, actor: Actor) -> None:
+        actor.task = task = asyncio.get_running_loop().create_task(self._serve(actor))
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+        if self._looking is None:
+            self._looking = self._spawn(self._look())
+
+    def _has_mail(self, lane: str) -> bool:
+        """Lets the actor of a lane look into its mailbox; False if there is none."""
+        actor = self._actors.get(lane)
+        if actor is not None:
+            actor.mailed = True
+        return actor is not None
+
+    # -- at work ------------------------------------------------------------------------------
+
+    async def _serve(self, actor: Actor) -> None:
+        waiting = actor.waiting
+        try:
+            while True:
+                if actor.spill is not None:
+                    await asyncio.wait({actor.spill})
+                elif actor.mailed:
+                    if self._leaving(actor):
+                        return  # the next owner reads it, and then what waits here
+                    actor.mailed = False
+                    actor.since = self._clock.monotonic()
+                    await self._runtime.leftovers.empty(actor.lane)
+                elif not waiting:
+                    return
+                else:
+                    actor.now = work = waiting.popleft()
+                    actor.since = self._clock.monotonic()
+                    if not await self._apply(work):
+                        return
+                    actor.now = None
+        finally:
+            self._gone(actor)
+
+    async def _apply(self, work: Work) -> bool:
+        """Applies an event until that is done; False if it is for another process (now)."""
+        letter, observer = work.delivery.letter, self._runtime.services.observer
+        pause_s = FIRST_PAUSE_S
+        while True:
+            if not self._share.owns(letter.slot):
+                return False
+            began = observer.begin_update(letter.id, trace=letter.trace, at_ms=letter.at_ms)
+            try:
+                await self._runtime.handle(work.event)
+            except StoreCorrupt:
+                raise
+            except (StoreError, Unavailable) as error:
+                log.warning("update %s is tried again in %g s: %s", letter.id, pause_s, error)
+            else:
+                work.ack()
+                return True
+            finally:
+                observer.end_update(began)
+            self.stats["again"] += 1
+            await self._clock.sleep(pause_s)
+            pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+
+    def _leaving(self, actor: Actor) -> bool:
+        slots = self._share.slots
+        return slots is not None and actor.slot not in slots
+
+    def _gone(self, actor: Actor) -> None:
+        """An actor has nothing to do any more, or lets go of what it has."""
+        if self._actors.get(actor.lane) is actor:
+            del self._actors[actor.lane]
+        left = [*([actor.now] if actor.now is not None else []), *actor.waiting]
+        for work in left:
+            work.lose()
+
+    # -- into the mailbox ---------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        while True:
+            await self._clock.sleep(LOOK_S)
+            before = self._clock.monotonic() - self._ack_after_s
+            for actor in list(self._actors.values()):
+                if actor.now is not None and actor.since <= before and not actor.now.kept:
+                    self._keep(actor)
+                elif actor.waiting and actor.now is None and actor.since <= before:
+                    self._keep(actor)  # mail, which is before it, takes long
+
+    def _keep(self, actor: Actor) -> None:
+        if actor.spill is None and not self._leaving(actor):
+            actor.spill = self._spawn(self._spill(actor))
+
+    async def _spill(self, actor: Actor) -> None:
+        """Puts all letters of a lane into its mailbox, and acknowledges them."""
+        now = [actor.now] if actor.now is not None and not actor.now.kept else []
+        rest = list(actor.waiting)
+        actor.waiting.clear()
+        try:
+            await self._runtime.postbox.deposit([work.event for work in (*now, *rest)])
+        except (StoreError, Unavailable) as error:
+            log.warning("letters of %s could not be put into its mailbox: %s", actor.lane, error)
+            actor.waiting.extendleft(reversed(rest))
+        except BaseException:
+            actor.waiting.extendleft(reversed(rest))
+            raise
+        else:
+            self.stats["kept"] += len(now) + len(rest)
+            actor.mailed = True
+            for work in (*now, *rest):
+                if work.source.hand.get(work.delivery.letter.id) is work:
+                    work.ack()
+                work.kept = True
+        finally:
+            actor.spill = None
+
+    # -- other letters ------------------------------------------------------------------------
+
+    async def _bury(self, delivery: Delivery, letter: Letter) -> None:
+        """Keeps what cannot be read for the operator."""
+        self.stats["dead"] += 1
+        put = ("dead-update", letter.id, letter.body)
+        await self._persist(
+            lambda: self._runtime.store.commit(Commit(at_ms=self._clock.now_ms(), puts=(put,)))
+        )
+        delivery.ack()
+
+    async def _end(self, delivery: Delivery, source: Source) -> None:
+        """All letters of an old queue were handed out: it is drained once they are dealt with."""
+        await source.done.wait()
+        if source.lost:
+            return
+        await self._persist(lambda: self._ended(*source.name))
+        delivery.ack()
+
+    async def _persist(self, work: Callable[[], Awaitable[object]]) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                await work()
+            except (StoreError, Unavailable) as error:
+                log.warning("the store cannot be written: %s; again in %g s", error, pause_s)
+            else:
+                return
+            await self._clock.sleep(pause_s)
+            pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+
+    # -- a share that changes -----------------------------------------------------------------
+
+    async def drained(self, slots: Collection[int], deadline_s: float) -> bool:
+        """Waits until nothing of these slots is in hand; False if `deadline_s` was not enough."""
+        until = self._clock.monotonic() + deadline_s
+        while any(actor.slot in slots for actor in self._actors.values()):
+            if self._clock.monotonic() >= until:
+                return False
+            await self._clock.sleep(DRAIN_LOOK_S)
+        return True
+
+    def lose(self, slots: Collection[int]) -> None:
+        """Lets go of what is in hand of these slots, as it is."""
+        for actor in [a for a in self._actors.values() if a.slot in slots]:
+            for task in (actor.task, actor.spill):
+                if task is not None:
+                    task.cancel()
+            self._gone(actor)
+            actor.waiting.clear()
+
+    @property
+    def busy(self) -> int:
+        """Lanes in which something is worked on."""
+        return len(self._actors)
+
+    async def close(self) -> None:
+        """Lets go of everything."""
+        await cancelled([*self._tasks])
+
+    def _spawn(self, work: Awaitable[None]) -> Task:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+        return task
+
+    def _over(self, task: Task) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("a letter failed", exc_info=error)
+
+
+__all__ = ["Actor", "Actors", "Source", "Work"]

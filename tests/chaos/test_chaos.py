@@ -1,0 +1,54 @@
+"""Everything dies, again and again, under load: nobody's conversation notices.
+
+One seed of half a minute in CI; LEGATO_SOAK=20 makes it twenty seeds of two minutes each.
+"""
+
+import asyncio
+import os
+
+import pytest
+
+from tests.chaos.cluster import Cluster, cluster
+from tests.chaos.disturb import KINDS, Trouble
+from tests.chaos.people import Person, judge
+
+SOAK = int(os.environ.get("LEGATO_SOAK", "1"))
+SECONDS = 40.0 if SOAK == 1 else 120.0
+PEOPLE = 16
+PATIENCE_S = 90.0
+
+
+async def talk_through(one: Cluster, trouble: Trouble, seconds: float, *kinds: str) -> list[Person]:
+    """People talk while the cluster is disturbed, and to the end of their dialogs afterwards."""
+    people = [Person(one.telegram.user(f"P{n}"), n) for n in range(PEOPLE)]
+    one.telegram.updates.repeats = 1  # every update comes twice
+    over = asyncio.Event()
+    talks = [asyncio.create_task(person.talk(over, PATIENCE_S)) for person in people]
+    raging = asyncio.create_task(trouble.rage(seconds, kinds))
+    try:
+        await asyncio.wait([raging, *talks], return_when=asyncio.FIRST_COMPLETED)
+        failed = [talk for talk in talks if talk.done()]
+        if not failed:
+            await raging
+        over.set()
+        await asyncio.gather(*(failed or talks))
+        one.check()
+    except AssertionError as error:
+        logs = "\n".join(f"== {part.name}\n{part.tail()}" for part in one.parts)
+        raise AssertionError(f"{error}\nafter {trouble.counts}\n{logs}") from error
+    finally:
+        for task in (raging, *talks):
+            task.cancel()
+        await asyncio.gather(raging, *talks, return_exceptions=True)
+    return people
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("seed", range(SOAK))
+async def test_whatever_dies_every_conversation_goes_on(tmp_path, seed):
+    async with cluster(tmp_path) as one:
+        trouble = Trouble(one, seed)
+        people = await talk_through(one, trouble, SECONDS)
+        judge(one.telegram, people, trouble.times)
+        assert set(trouble.counts) == set(KINDS) or SOAK == 1
+        assert sum(person.sent for person in people) > PEOPLE
