@@ -83,7 +83,7 @@ class Runtime:
             ours=None if share is WHOLE else share,
         )
         self.relay.watch(self.settings.observer)
-        self.services = services = Services(
+        services = Services(
             store=store,
             relay=self.relay,
             clock=clock,
@@ -96,6 +96,7 @@ class Runtime:
                 self.platform(place), http, place, file, path
             ),
         )
+        self.services: Services = services
         self.turns: Turns = Turns(services, self.settings.cache)
         self.router: Router = Router(app.triggers, app.dialogs)
         self.dispatcher: Dispatcher = Dispatcher(
