@@ -321,8 +321,8 @@ class Chat(Surroundings):
         so that endless loops stay short. Never returns.
         """
         self._driving()
-        await Goto(dialog, state)
-        raise AssertionError("unreachable")
+        while True:  # nothing comes back
+            await Goto(dialog, state)
 
     # -- several things at once --------------------------------------------------------------------
 

@@ -37,17 +37,18 @@ async def run_step(step: Step, key: str, clock: Clock, watchdog: Watchdog) -> An
         Exception: What the last try raised.
     """
     token = _KEY.set(key)
+    failures = 0
     try:
-        for attempt in range(step.retries + 1):
+        while True:
             try:
                 return await _once(step, watchdog)
             except Exception:
-                if attempt == step.retries:
+                if failures >= step.retries:
                     raise
-            await clock.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt))
+            await clock.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**failures))
+            failures += 1
     finally:
         _KEY.reset(token)
-    raise AssertionError("unreachable")
 
 
 async def _once(step: Step, watchdog: Watchdog) -> Any:

@@ -10,6 +10,7 @@ import builtins
 import datetime as dt
 import gc
 import io
+import logging
 import os
 import random
 import secrets
@@ -45,6 +46,8 @@ _CODES: dict[CodeType, tuple[str, str]] = {
     for fn in (uuid.uuid1, uuid.uuid4, secrets.token_bytes, secrets.token_hex, secrets.randbelow)
 }
 _GLOBAL_RANDOM = getattr(random.random, "__self__", None)
+_LOGS = logging.LoggerAdapter.log.__code__
+_CHAT_LOG = logging.getLogger("legato.dialog")
 _NOW = ("now", "utcnow", "today")
 
 
@@ -123,6 +126,8 @@ def _users_line(frame: FrameType | None) -> str | None:
     while frame is not None:
         if frame.f_code in collectors:
             return None  # the garbage collector may run its callbacks anywhere
+        if frame.f_code is _LOGS and getattr(frame.f_locals["self"], "logger", None) is _CHAT_LOG:
+            return None  # chat.log looks at the clock, and is silent in a replay
         module = frame.f_globals.get("__name__", "")
         if frame is innermost and module.startswith("legato."):
             return None
