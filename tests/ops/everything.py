@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from legato import App, Chat
+from legato.abc import Leases
+from legato.app.actors import Actors
+from legato.app.membership import Duties, Membership
 from legato.app.runtime import Runtime, RuntimeSettings
 from legato.app.settings import Settings
+from legato.app.share import Part
 from legato.deploy.monitoring import Monitoring
-from legato.deploy.sources import of_runtime
+from legato.deploy.sources import of_runtime, of_worker
 from legato.queues.memory import MemoryQueue
 from legato.stores.memory import MemoryStore
 from legato.testing.clock import FakeClock
@@ -22,6 +28,10 @@ async def start(chat: Chat) -> None:
     await chat.say("hello")
 
 
+async def ended(generation: int, shard: int) -> None:
+    return
+
+
 async def at_rest() -> list[str]:
     """The lines of its exposition."""
     clock = FakeClock()
@@ -34,7 +44,13 @@ async def at_rest() -> list[str]:
         http=NoNetwork(),
         settings=RuntimeSettings(observer=watch.observer),
     )
-    watch.add(lambda: of_runtime(runtime))
+    share = Part(clock)
+    actors = Actors(runtime, ended)
+    # Neither is started: what they count is asked for, and nothing else.
+    membership = Membership(
+        cast(Leases, None), clock, app=app.name, holder="w", share=share, duties=cast(Duties, None)
+    )
+    watch.add(lambda: (*of_runtime(runtime), *of_worker(actors, membership)))
     queue = watch.queue(MemoryQueue())
     await queue.open()
     await queue.declare(1, 1)

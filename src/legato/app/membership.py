@@ -89,6 +89,7 @@ class Membership:
     Attributes:
         units: Those held, whose work is taken up or in hand.
         workers: Holders of all workers that live, as seen last.
+        stats: Units gained and lost since the start.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Membership:
         self._heartbeat_s = heartbeat_s
         self.units: dict[Unit, Task] = {}
         self.workers: frozenset[str] = frozenset()
+        self.stats: dict[str, int] = {"gained": 0, "lost": 0}
         self._target: set[Unit] = set()
         self._giving: dict[Unit, Task] = {}
         self._waiting: set[Unit] = set()  # held, while another has a part of it by another count
@@ -254,6 +256,7 @@ class Membership:
         self._waiting.difference_update(units)
         task = asyncio.create_task(self._duties.begin(units))
         task.add_done_callback(_told)
+        self.stats["gained"] += len(units)
         for unit in units:
             self.units[unit] = task
 
@@ -269,6 +272,7 @@ class Membership:
         await asyncio.wait({begun})
         await self._duties.finish(unit)
         if self.units.pop(unit, None) is not None:
+            self.stats["lost"] += 1
             log.info("gave up %s", _said([unit]))
             await self._release([self._name(unit)])
 
@@ -276,6 +280,7 @@ class Membership:
         """These are not ours any more."""
         for unit in units:
             begun = self.units.pop(unit, None)
+            self.stats["lost"] += begun is not None
             giving = self._giving.get(unit)
             for task in (begun, giving):
                 if task is not None:

@@ -68,14 +68,17 @@ class Census:
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
+            pause_s = seconds
             try:
                 if self._ours is None or await self._ours():
                     await work()
+                else:
+                    pause_s = min(seconds, DEPTHS_S)  # whoever counted may be gone
             except LegatoError as error:
                 log.debug("not counted: %s", error)
             except Exception:
                 log.exception("a census failed")
-            await self._clock.sleep(seconds)
+            await self._clock.sleep(pause_s)
 
     async def count(self) -> None:
         """Counts in the store.

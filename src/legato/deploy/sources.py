@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from legato.app.runtime import Runtime
 from legato.deploy.measures import Sample
+
+if TYPE_CHECKING:
+    from legato.app.actors import Actors
+    from legato.app.membership import Membership
+    from legato.app.runtime import Runtime
 
 
 def of_runtime(runtime: Runtime) -> Iterator[Sample]:
@@ -38,4 +43,15 @@ def of_runtime(runtime: Runtime) -> Iterator[Sample]:
     yield Sample("legato_outbox_pending", runtime.relay.left)
 
 
-__all__ = ["of_runtime"]
+def of_worker(actors: Actors, membership: Membership) -> Iterator[Sample]:
+    """What a worker has counted beside its runtime."""
+    stats = actors.stats
+    yield Sample("legato_update_retries_total", stats["again"])
+    yield Sample("legato_dead_letters_total", stats["dead"])
+    yield Sample("legato_poison_updates_total", stats.get("poison", 0))
+    yield Sample("legato_shards_held", len(membership.units))
+    yield Sample("legato_shards_gained_total", membership.stats["gained"])
+    yield Sample("legato_shards_lost_total", membership.stats["lost"])
+
+
+__all__ = ["of_runtime", "of_worker"]

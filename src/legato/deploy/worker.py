@@ -34,7 +34,7 @@ from legato.deploy.parts import hosted_platforms, make_queue, make_store
 from legato.deploy.process import DRAIN_S, SETUP_AGAIN_S
 from legato.deploy.serving import Serving, bound, url_of
 from legato.deploy.shell import logging_to, loop_factory
-from legato.deploy.sources import of_runtime
+from legato.deploy.sources import of_runtime, of_worker
 from legato.deploy.topology import Layout, Topology
 from legato.deploy.transport import Transport
 from legato.errors import ConfigError, StoreError, Unavailable
@@ -223,7 +223,9 @@ class _Worker:
 
     # -- its state ----------------------------------------------------------------------------
 
-    def _watch(self, runtime: Runtime, queue: Queue, duties: Duties, membership: Membership) -> None:
+    def _watch(
+        self, runtime: Runtime, queue: Queue, duties: Duties, membership: Membership
+    ) -> None:
         health = self._monitoring.health
 
         async def connected() -> bool:
@@ -234,9 +236,7 @@ class _Worker:
 
         def samples() -> Iterator[Sample]:
             yield from of_runtime(runtime)
-            yield Sample("legato_shards_held", len(membership.units))
-            yield Sample("legato_update_retries_total", duties.actors.stats["again"])
-            yield Sample("legato_dead_letters_total", duties.actors.stats["dead"])
+            yield from of_worker(duties.actors, membership)
 
         health.add("queue", connected)
         health.add("leases", leased)

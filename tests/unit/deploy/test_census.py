@@ -110,7 +110,7 @@ async def test_only_the_process_whose_turn_it_is_counts() -> None:
     async with counting(census):
         await until(lambda: turns == [True])
         assert (store.asked, numbers(census)) == (0, {})
-        clock.advance(COUNTS_S)
+        clock.advance(DEPTHS_S)
         await until(lambda: numbers(census))
 
 
