@@ -10,12 +10,27 @@ from pathlib import Path
 
 from legato.deploy.catalogue import CATALOGUE
 from legato.deploy.serving import bound
+from legato.model.shards import slot_of_key
 from legato.testing.fake_telegram import FakeTelegram
 from tests.integration.collector import collecting
 from tests.integration.listen_kit import command
 from tests.integration.run_kit import TOKEN, Bot, adder, environment
 from tests.integration.scraping import fetch, scraped
 
+SHARDS = 4
+BOT = """
+from legato import App, Chat
+
+app = App("adder")
+
+
+@app.command("start")
+async def add(chat: Chat) -> None:
+    first = await chat.ask("First number?", int)
+    second = await chat.ask("Second number?", int)
+    chat.log.info("adding")
+    await chat.say(f"Sum: {first + second}")
+"""
 LISTENERS = {"legato_held_connections", "legato_refused_updates_total"}
 WAY = [
     "send sendMessage",
@@ -65,7 +80,8 @@ async def counted(base: str, lines: set[str]) -> dict[str, float]:
 async def test_a_trace_leads_through_all_processes_and_their_numbers_add_up(
     tmp_path: Path, rabbit_url: str, postgres_url: str
 ) -> None:
-    bot = adder(tmp_path)
+    bot = tmp_path / "adder.py"
+    bot.write_text(BOT)
     gateway, worker = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     with collecting() as collector:
         env = environment(
@@ -73,7 +89,7 @@ async def test_a_trace_leads_through_all_processes_and_their_numbers_add_up(
             LEGATO_LOG="json",
             LEGATO_QUEUE=rabbit_url,
             LEGATO_STORE=postgres_url,
-            LEGATO_SHARDS="4",
+            LEGATO_SHARDS=str(SHARDS),
             OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint,
         )
         async with (
@@ -107,7 +123,7 @@ async def test_a_trace_leads_through_all_processes_and_their_numbers_add_up(
     exposed = {name for name in names if name.startswith("legato_")}
     assert exposed == CATALOGUE.keys() - LISTENERS
     assert lines["legato_published_letters_total"] == 3
-    assert lines["legato_shards_held"] == 4
+    assert lines["legato_shards_held"] == SHARDS
     assert lines['legato_turns_total{dialog="add",outcome="ended"}'] == 1
     check_lines(second)
 
@@ -116,6 +132,11 @@ def check_lines(worker: Bot) -> None:
     """Each line is JSON."""
     lines = [json.loads(line) for line in worker.output.splitlines()]
     assert {line["role"] for line in lines} == {"worker"}
+    about = [line for line in lines if "conversation" in line]
+    assert about, "the dialog has written no line"
+    for line in about:
+        assert line["shard"] == slot_of_key(line["conversation"]) % SHARDS
+        assert {"dialog", "update", "trace"} <= line.keys()
 
 
 async def test_readiness_says_what_is_away(

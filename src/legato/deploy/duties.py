@@ -31,6 +31,7 @@ class Duties:
         share: Of the runtime.
         queue, topology: Where letters come from, and in which queues they are now.
         drain_s: How long what is in hand of a part may take when it goes to another worker.
+        told: Hears of each layout of the queues, before it is followed.
 
     Attributes:
         actors: Work on letters.
@@ -38,7 +39,14 @@ class Duties:
     """
 
     def __init__(
-        self, runtime: Runtime, share: Part, queue: Queue, topology: Topology, *, drain_s: float
+        self,
+        runtime: Runtime,
+        share: Part,
+        queue: Queue,
+        topology: Topology,
+        *,
+        drain_s: float,
+        told: Callable[[Layout], None] = lambda layout: None,
     ) -> None:
         self._runtime = runtime
         self._share = share
@@ -46,6 +54,7 @@ class Duties:
         self._topology = topology
         self._clock: Clock = runtime.clock
         self._drain_s = drain_s
+        self._told = told
         self._layout: Layout | None = None
         self._units: set[Unit] = set()
         self._tasks: set[Task] = set()
@@ -60,6 +69,7 @@ class Duties:
         changed = layout != self._layout
         self._layout = layout
         if changed:
+            self._told(layout)
             self._spawn(self._follow())
         elif layout.is_drained:
             self._spawn(self._clean_up())

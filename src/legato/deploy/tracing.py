@@ -36,8 +36,8 @@ try:
         TraceFlags,
         set_span_in_context,
     )
-except ImportError as error:
-    raise MissingExtra("tracing", "tracing") from error
+except ImportError as _missing:
+    raise MissingExtra("tracing", "tracing") from _missing
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

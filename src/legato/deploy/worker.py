@@ -27,7 +27,7 @@ from legato.deploy.clock import SystemClock
 from legato.deploy.collector import rare_collections
 from legato.deploy.duties import Duties
 from legato.deploy.lifecycle import Stopped, Stopping
-from legato.deploy.logs import log_form
+from legato.deploy.logs import JsonLines, log_form
 from legato.deploy.measures import Sample
 from legato.deploy.monitoring import Monitoring
 from legato.deploy.parts import hosted_platforms, make_queue, make_store
@@ -86,12 +86,16 @@ class _Worker:
         self._clock = SystemClock()
         self._monitoring = Monitoring(settings, self._clock, "worker", app.name)
         self._platforms = hosted_platforms(settings, app.prefixes, self._clock)
+        self._form = log_form(settings, "worker")
 
     async def main(self) -> int:
         stopping = Stopping()
         level = logging.DEBUG if self._options.verbose else logging.INFO
-        form = log_form(self._settings, "worker")
-        with logging_to(self._secrets, level, form), stopping.signals(), self._socket() as listener:
+        with (
+            logging_to(self._secrets, level, self._form),
+            stopping.signals(),
+            self._socket() as listener,
+        ):
             await self._served(stopping, listener)
         if stopping.error is not None:
             raise stopping.error
@@ -150,7 +154,8 @@ class _Worker:
         runtime = self._runtime(store, share, http)
         topology = Topology(store, queue, self._app.name, self._clock, shards=self._settings.shards)
         watched = self._monitoring.queue(queue)
-        duties = Duties(runtime, share, watched, topology, drain_s=self._options.drain_s / 2)
+        drain_s = self._options.drain_s / 2
+        duties = Duties(runtime, share, watched, topology, drain_s=drain_s, told=self._layout)
         membership = self._membership(store, share, duties)
         server: Serving | None = None
         try:
@@ -186,6 +191,10 @@ class _Worker:
             duties=duties,
             heartbeat_s=self._options.heartbeat_s,
         )
+
+    def _layout(self, layout: Layout) -> None:
+        if isinstance(self._form, JsonLines):
+            self._form.shards = layout.shards
 
     async def _prepare(self, store: Store, queue: Queue, topology: Topology) -> None:
         """Connects, and makes what is missing; what is away is waited for."""
