@@ -68,16 +68,20 @@ class Work:
     """One letter in hand.
 
     Attributes:
-        delivery: How to acknowledge it: that of the last time it was handed out.
+        delivery: How it was handed out first.
+        again: How it was handed out after that: a platform repeated it, and it stands in the queue twice,
+            or its connection was lost meanwhile. All are acknowledged; with a dead connection that does
+            no harm.
         source: Where it came from.
         event: What it says.
         kept: It lies in the mailbox, too, and is acknowledged.
     """
 
-    __slots__ = ("delivery", "event", "kept", "source")
+    __slots__ = ("again", "delivery", "event", "kept", "source")
 
     def __init__(self, delivery: Delivery, source: Source, event: AnyEvent) -> None:
         self.delivery: Delivery = delivery
+        self.again: list[Delivery] = []
         self.source: Source = source
         self.event: AnyEvent = event
         self.kept: bool = False
@@ -87,7 +91,8 @@ class Work:
     def ack(self) -> None:
         """It is dealt with."""
         if not self.kept:
-            self.delivery.ack()
+            for delivery in (self.delivery, *self.again):
+                delivery.ack()
         self._leave()
 
     def lose(self) -> None:
@@ -165,10 +170,8 @@ class Actors:
         """Takes one letter. Never waits."""
         letter = delivery.letter
         known = source.hand.get(letter.id)
-        if (
-            known is not None
-        ):  # its connection was lost meanwhile: this is how to acknowledge it now
-            known.delivery = delivery
+        if known is not None:
+            known.again.append(delivery)
             return
         if letter.kind == "end":
             _ = self._spawn(self._end(delivery, source))
