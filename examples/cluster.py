@@ -5,7 +5,7 @@
 The servers are private, in temporary folders and on free ports; they end with this program. A table shows
 what happens, second by second. ctrl-C (or --seconds) ends it; it then checks that nobody was told a wrong sum.
 
-    make cluster ARGS="--seconds 30 --people 64"
+    make cluster ARGS="--seconds 30 --people 400"
     make cluster ARGS="--kill"          kills a worker or a gateway every few seconds
 """
 
@@ -107,6 +107,9 @@ class Talk:
             self.sums += 1
 
     async def _asks(self, person: FakeUser, text: str, expected: str) -> None:
+        await asyncio.sleep(
+            random.uniform(0.5, 2.5)
+        )  # people think, and Telegram takes 1/s of a chat
         since = time.perf_counter()
         person.sends(text)
         answer = (await person.gets(timeout_s=60)).text
@@ -161,7 +164,8 @@ class Table:
 
     def _queued(self) -> int:
         found = self._rabbit.api("GET", "queues?columns=messages")
-        return sum(queue.get("messages", 0) for queue in found)
+        # A queue that nobody has counted yet is an empty list there.
+        return sum(queue.get("messages", 0) for queue in found if isinstance(queue, dict))
 
     def _used(self, process: Process) -> str:
         try:
@@ -235,7 +239,7 @@ async def main() -> int:
     """Until ctrl-C."""
     parser = argparse.ArgumentParser(description="A cluster on this machine, and a load")
     parser.add_argument("--seconds", type=float, default=0, help="end after so long (0: by ctrl-C)")
-    parser.add_argument("--people", type=int, default=32, help="who talk at once (32)")
+    parser.add_argument("--people", type=int, default=200, help="who talk at once (200)")
     parser.add_argument("--kill", action="store_true", help="kill -9 something every 3 s")
     options = parser.parse_args()
     stop = asyncio.Event()
