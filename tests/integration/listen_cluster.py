@@ -135,7 +135,8 @@ async def cluster(
     async with Cluster(folder, rabbit_url, env) as found:
         for name in names:
             await found.starts(name)
-        await found.holder()
+        if names:
+            await found.holder()
         yield found
 
 

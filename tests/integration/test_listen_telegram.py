@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
+
 from legato.testing.fake_telegram import FakeTelegram
 from tests.integration.listen_cluster import WAIT_S, Cluster, Crowd, cluster, stops, wakes
-from tests.integration.twitch_bot import until
+from tests.integration.twitch_bot import free_port, until
 from tests.servers import Postgres, Rabbit
 
 USERS = 20
@@ -18,8 +21,11 @@ USERS = 20
 class World:
     """A cluster's listeners, and the people on Telegram."""
 
-    def __init__(self, telegram: FakeTelegram, listeners: Cluster, crowd: Crowd) -> None:
+    def __init__(
+        self, telegram: FakeTelegram, listeners: Cluster, crowd: Crowd, env: dict[str, str]
+    ) -> None:
         self.telegram = telegram
+        self.env = env
         self.cluster = listeners
         self.crowd = crowd
 
@@ -46,7 +52,7 @@ async def opened(
             "LEGATO_STORE": postgres_url,
         }
         async with cluster(folder, rabbit_url, env, names) as listeners:
-            yield World(telegram, listeners, Crowd({str(u.id): u.sends for u in users}))
+            yield World(telegram, listeners, Crowd({str(u.id): u.sends for u in users}), env)
 
 
 async def test_who_is_killed_under_load_is_followed_and_nothing_is_lost_or_overtaken(
@@ -90,16 +96,42 @@ async def test_who_is_stopped_and_wakes_up_polls_no_more_beside_the_new_one(
 async def test_what_is_said_while_the_broker_is_away_comes_when_it_is_back(
     tmp_path: Path, postgres_url: str
 ) -> None:
+    port = free_port()
     with Rabbit() as broker:
-        async with opened(tmp_path, postgres_url, broker.url, "a") as world:
+        async with opened(tmp_path, postgres_url, broker.url, "") as world:
+            await world.cluster.starts("a", LEGATO_LISTEN=f"127.0.0.1:{port}", **world.env)
             async with world.crowd:
-                await world.crowd.until_sent(10)
+                await until(lambda: world.cluster.texts, WAIT_S)
+                assert await got(port, "readyz") == (200, "ready")
+                assert 'legato_held_connections{platform="telegram"} 1' in await metrics(port)
                 broker.kill9()
                 await world.crowd.until_sent(30)
                 await world.cluster.listeners["a"].says("an update waits")
+                await becomes(port, 503, "not ready: queue")
                 broker.start()
                 await world.crowd.until_sent(10)
             await world.everything_came()
+            await becomes(port, 200, "ready")
+
+
+async def becomes(port: int, status: int, text: str) -> None:
+    """Returns once /readyz says so: it asks once a second."""
+    async with asyncio.timeout(WAIT_S):
+        while await got(port, "readyz") != (status, text):  # noqa: ASYNC110 # nothing announces it
+            await asyncio.sleep(0.1)
+
+
+async def got(port: int, path: str) -> tuple[int, str]:
+    """Status and text of what a listener serves."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/{path}") as response,
+    ):
+        return response.status, await response.text()
+
+
+async def metrics(port: int) -> str:
+    return (await got(port, "metrics"))[1]
 
 
 async def test_a_start_waits_for_store_and_broker(tmp_path: Path, rabbit_url: str) -> None:

@@ -11,6 +11,7 @@ import logging
 from abc import ABC, abstractmethod
 
 from legato.abc import Clock, HttpClient, HttpRequest, MaybeSent, NotSent, Platform, Queue
+from legato.abc.observer import current_trace
 from legato.app.letters import letters
 from legato.app.router import Router
 from legato.deploy.signature import HEADER, REPLY, signature
@@ -41,6 +42,11 @@ class Carrier(ABC):
         Raises:
             Unavailable: Not now.
         """
+
+    @property
+    def ready(self) -> bool:
+        """Whether updates are taken now, as far as is known without asking."""
+        return True
 
     @abstractmethod
     def check(self, platform: Platform) -> None:
@@ -80,11 +86,16 @@ class ToQueue(Carrier):
     async def open(self) -> None:
         await self._queue.open()
 
+    @property
+    def ready(self) -> bool:
+        """See Carrier: whether there is a connection that takes letters."""
+        return self._queue.ready
+
     def check(self, platform: Platform) -> None:
         """Every platform's updates are taken."""
 
     async def carry(self, platform: Platform, body: bytes) -> None:
-        found, parsed = letters(platform, self._router, body, self._clock.now_ms())
+        found, parsed = letters(platform, self._router, body, self._clock.now_ms(), current_trace())
         if found:
             await self._queue.publish(found)
         if parsed is not None:

@@ -178,7 +178,7 @@ class _Listen:
                 public_url=self._settings.public_url,
                 failed=stopping.fail,
             )
-            self._watch(listener)
+            self._watch(listener, carrier)
             listener.start()
             await stopping.wait()
         except Stopped:
@@ -220,9 +220,12 @@ class _Listen:
         log.info("metrics and health: %s/", url_of(listening))
         return server
 
-    def _watch(self, listener: Listener) -> None:
+    def _watch(self, listener: Listener, carrier: Carrier) -> None:
         async def listens() -> bool:
             return ENDED not in listener.states.values()
+
+        async def takes() -> bool:
+            return carrier.ready
 
         def samples() -> Iterator[Sample]:
             yield Sample("legato_updates_total", listener.updates)
@@ -231,6 +234,7 @@ class _Listen:
                 yield Sample("legato_held_connections", int(state == HELD), (platform,))
 
         self._monitoring.health.add("connections", listens)
+        self._monitoring.health.add("queue", takes)
         self._monitoring.add(samples)
 
 
