@@ -127,11 +127,10 @@ async def cluster(folder: Path, *sabotage: str) -> AsyncIterator[Cluster]:
 
     Args:
         folder: For its bot and its logs.
-        sabotage: What is broken in it (see program.py); "no-sync" is Postgres's own.
+        sabotage: What is broken in it (see sabotage.py).
     """
-    settings: dict[str, str | int] = {"synchronous_commit": "off"} if "no-sync" in sabotage else {}
     async with AsyncExitStack() as stack:
-        postgres = Postgres(**settings)
+        postgres = Postgres()
         rabbit = Rabbit()
         await asyncio.gather(
             asyncio.to_thread(stack.enter_context, postgres),

@@ -5,6 +5,7 @@ One seed of half a minute in CI; LEGATO_SOAK=20 makes it twenty seeds of two min
 
 import asyncio
 import os
+from pathlib import Path
 
 import pytest
 
@@ -18,12 +19,14 @@ PEOPLE = 16
 PATIENCE_S = 90.0
 
 
-async def talk_through(one: Cluster, trouble: Trouble, seconds: float, *kinds: str) -> list[Person]:
+async def talk_through(
+    one: Cluster, trouble: Trouble, seconds: float, *kinds: str, patience_s: float = PATIENCE_S
+) -> list[Person]:
     """People talk while the cluster is disturbed, and to the end of their dialogs afterwards."""
     people = [Person(one.telegram.user(f"P{n}"), n) for n in range(PEOPLE)]
     one.telegram.updates.repeats = 1  # every update comes twice
     over = asyncio.Event()
-    talks = [asyncio.create_task(person.talk(over, PATIENCE_S)) for person in people]
+    talks = [asyncio.create_task(person.talk(over, patience_s)) for person in people]
     raging = asyncio.create_task(trouble.rage(seconds, kinds))
     try:
         await asyncio.wait([raging, *talks], return_when=asyncio.FIRST_COMPLETED)
@@ -52,3 +55,23 @@ async def test_whatever_dies_every_conversation_goes_on(tmp_path, seed):
         judge(one.telegram, people, trouble.times)
         assert set(trouble.counts) == set(KINDS) or SOAK == 1
         assert sum(person.sent for person in people) > PEOPLE
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("sabotage", "kinds", "finding"),
+    [
+        ("answer-early", ("kill gateway", "kill rabbit"), "waits in vain"),
+        ("no-dedupe", ("slow",), "instead of|doubled"),
+    ],
+)
+async def test_the_trial_finds_out_what_is_broken(tmp_path, sabotage, kinds, finding):
+    with pytest.raises(AssertionError, match=finding):
+        await trial(tmp_path, sabotage, kinds)
+
+
+async def trial(folder: Path, sabotage: str, kinds: tuple[str, ...]) -> None:
+    async with cluster(folder, sabotage) as one:
+        trouble = Trouble(one, 1)
+        people = await talk_through(one, trouble, 40.0, *kinds, patience_s=30.0)
+        judge(one.telegram, people, trouble.times)

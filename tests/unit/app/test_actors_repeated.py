@@ -11,7 +11,7 @@ from legato.model.shards import SLOTS, slot_of
 from legato.stores.memory import MemoryStore
 from legato.testing.clock import FakeClock
 from legato.testing.platform import ScriptedPlatform
-from tests.property.crash_world import NoNetwork
+from legato.testing.script import NoNetwork
 
 app = App("twice")
 
