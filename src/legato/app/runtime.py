@@ -73,29 +73,8 @@ class Runtime:
         self.adapters: Adapters = Adapters(platforms, app.triggers.offered())
         self.share: Share = share
         self.tasks: Tasks = Tasks()
-        self.relay: Relay = Relay(
-            store,
-            self.adapters,
-            http,
-            clock,
-            on_gone=self._gone,
-            settings=self.settings.relay,
-            ours=None if share is WHOLE else share,
-        )
-        self.relay.watch(self.settings.observer)
-        services = Services(
-            store=store,
-            relay=self.relay,
-            clock=clock,
-            dialogs=app.dialogs,
-            platform=self.platform,
-            apology=app.apology,
-            step_timeout_s=self.settings.limit_s(app.step_timeout_s),
-            observer=self.settings.observer,
-            download=lambda place, file, path: download(
-                self.platform(place), http, place, file, path
-            ),
-        )
+        self.relay: Relay = self._relay()
+        services = self._services()
         self.services: Services = services
         self.turns: Turns = Turns(services, self.settings.cache)
         self.router: Router = Router(app.triggers, app.dialogs)
@@ -128,6 +107,34 @@ class Runtime:
             in_hand=self.postbox.in_hand,
         )
         self._draining = False
+
+    def _relay(self) -> Relay:
+        relay = Relay(
+            self.store,
+            self.adapters,
+            self.http,
+            self.clock,
+            on_gone=self._gone,
+            settings=self.settings.relay,
+            ours=None if self.share is WHOLE else self.share,
+        )
+        relay.watch(self.settings.observer)
+        return relay
+
+    def _services(self) -> Services:
+        return Services(
+            store=self.store,
+            relay=self.relay,
+            clock=self.clock,
+            dialogs=self.app.dialogs,
+            platform=self.platform,
+            apology=self.app.apology,
+            step_timeout_s=self.settings.limit_s(self.app.step_timeout_s),
+            observer=self.settings.observer,
+            download=lambda place, file, path: download(
+                self.platform(place), self.http, place, file, path
+            ),
+        )
 
     def platform(self, place: Address) -> Platform:
         """The adapter of a place.
