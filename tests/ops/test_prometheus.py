@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ import yaml
 from legato.deploy.catalogue import CATALOGUE, HISTOGRAM
 from tests.ops.everything import at_rest
 from tests.repo.files import ROOT
+from tests.servers._process import program
 
 RULES = ROOT / "ops/prometheus/alerts.yml"
 TESTS = ROOT / "ops/prometheus/alerts_test.yml"
@@ -29,7 +28,6 @@ OTHERS = {
     "process_resident_memory_bytes",
 }
 """Metrics of Prometheus and of its client library."""
-PROMTOOL = shutil.which("promtool")
 
 
 def alerts() -> list[dict[str, Any]]:
@@ -117,15 +115,14 @@ async def test_what_alerts_count_from_nothing_begins_at_nothing() -> None:
             assert any(line.startswith(name) for line in lines), name
 
 
-@pytest.mark.skipif(
-    PROMTOOL is None and not os.environ.get("CI"),
-    reason="promtool (Debian: prometheus) is not installed",
-)
 class TestPromtool:
     def promtool(self, *arguments: str | Path, folder: Path = RULES.parent) -> tuple[int, str]:
-        assert PROMTOOL is not None
         run = subprocess.run(
-            [PROMTOOL, *arguments], cwd=folder, capture_output=True, text=True, check=False
+            [program("promtool"), *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return run.returncode, run.stdout + run.stderr
 

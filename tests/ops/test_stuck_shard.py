@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-import pytest
 
 from legato.testing.fake_telegram import FakeTelegram, FakeUser
 from tests.integration.listen_kit import command, echo
@@ -20,8 +17,8 @@ from tests.integration.run_kit import TOKEN, environment
 from tests.integration.scraping import fetch
 from tests.integration.test_observed_shells import answers, free_port
 from tests.repo.files import ROOT
+from tests.servers._process import program
 
-PROMETHEUS = shutil.which("prometheus")
 CONFIG = """
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}
 rule_files: [{rules}]
@@ -69,13 +66,12 @@ async def until(condition: Callable[[], Awaitable[object]]) -> None:
 
 @asynccontextmanager
 async def prometheus(folder: Path, gateway: str, worker: str) -> AsyncIterator[Prometheus]:
-    assert PROMETHEUS is not None
     port = free_port()
     config = folder / "prometheus.yml"
     rules = ROOT / "ops/prometheus/alerts.yml"
     config.write_text(CONFIG.format(rules=rules, gateway=gateway[7:], worker=worker[7:]))
     process = await asyncio.create_subprocess_exec(
-        PROMETHEUS,
+        program("prometheus"),
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
@@ -120,9 +116,6 @@ async def held_up(url: str) -> AsyncIterator[None]:
         await connection.close()
 
 
-@pytest.mark.skipif(
-    PROMETHEUS is None and not os.environ.get("CI"), reason="prometheus is not installed"
-)
 async def test_a_stuck_shard_is_an_alert_and_one_at_work_is_none(
     tmp_path: Path, rabbit_url: str, postgres_url: str
 ) -> None:
