@@ -16,7 +16,7 @@ from hashlib import blake2b, sha256
 
 from legato.abc import Clock, HttpClient, HttpRequest, HttpResponse, MaybeSent, NotSent, Platform
 from legato.app.router import Router
-from legato.deploy.ingress import OK, Ingress, Limits, Reply
+from legato.deploy.ingress import OK, Ingress, Limits, Reply, trace_of
 from legato.deploy.signature import HEADER, signature
 from legato.errors import ConfigError, Malformed, Unavailable
 from legato.model.shards import SLOTS, slot_of_key
@@ -128,6 +128,8 @@ class Balancer(Ingress):
 
     async def _forward(self, to: str, platform: Platform, request: HttpRequest) -> HttpResponse:
         headers = {name: value for name, value in request.headers.items() if name not in _OURS}
+        if trace := trace_of(request):
+            headers["traceparent"] = trace
         if self._key:
             now_ms = self._clock.now_ms()
             headers[HEADER] = signature(platform.name, request.body, self._key, now_ms)

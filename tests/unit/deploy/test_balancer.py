@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from legato.abc import HttpClient, HttpRequest, HttpResponse, MaybeSent, NotSent, Parsed
+from legato.abc.observer import SCOPE, Scope
 from legato.app.router import Router
 from legato.deploy.balancer import LIMITS, Balancer, Shards
 from legato.deploy.signature import HEADER, REPLY, check_request
@@ -260,3 +261,17 @@ async def test_a_slow_shard_holds_up_nobody_else() -> None:
         assert one.done() is not here
     slow.gate.set()
     assert {(await one).status for one in asked} == {200}
+
+
+async def test_a_shard_goes_on_with_the_trace_of_the_balancer() -> None:
+    balanced = Balanced()
+    ours, given = (f"00-{two * 16}-{two * 8}-01" for two in ("ab", "cd"))
+
+    await balanced.post(update(1), traceparent=given)
+    token = SCOPE.set(Scope("", ours))
+    await balanced.post(update(2), traceparent=given)
+    SCOPE.reset(token)
+
+    (shard,) = balanced.used
+    got = [request.headers["traceparent"] for request in balanced.fleet.got[shard]]
+    assert got == [given, ours]
