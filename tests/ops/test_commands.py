@@ -45,7 +45,9 @@ def commands() -> dict[str, list[str]]:
     for unit in UNITS:
         line = re.search(r"^ExecStart=\S+/legato (.*)$", unit.read_text(), re.MULTILINE)
         assert line is not None
-        found[unit.name] = line[1].replace("%i", "1").replace("%H", "host").split()
+        words = line[1].replace("%i", "1").replace("%H", "host")
+        words = words.replace("${ADDRESS}", "127.0.0.1").replace("${BOT}", "bot.py")
+        found[unit.name] = words.split()
     services = compose()["services"].items()
     found |= {f"compose {name}": one["command"] for name, one in services if "command" in one}
     found |= {f"kubernetes {one['name']}": one["args"] for one in containers()}
@@ -61,6 +63,8 @@ def test_every_command_is_one_that_legato_understands(where):
 def test_every_variable_is_one_that_legato_knows():
     lines = (OPS / "systemd/legato.env.example").read_text().splitlines()
     named = {line.partition("=")[0] for line in lines if line and not line.startswith("#")}
+    assert named >= {"BOT", "ADDRESS"}  # of the units' own
+    named -= {"BOT", "ADDRESS"}
     named |= set(compose()["services"]["worker"]["environment"])
     for one in manifests():
         named |= set(one.get("data", {})) | set(one.get("stringData", {}))

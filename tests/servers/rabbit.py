@@ -83,11 +83,11 @@ class Rabbit:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def ctl(self, *arguments: str) -> str:
-        """Runs rabbitmqctl; returns what it wrote."""
+    def ctl(self, *arguments: str, given: str = "") -> str:
+        """Runs rabbitmqctl, with a standard input; returns what it wrote."""
         done = subprocess.run(
             [program("rabbitmqctl", *BINARIES), *arguments], env=self._environment(),
-            capture_output=True, text=True, check=False, cwd=self.folder,
+            input=given, capture_output=True, text=True, check=False, cwd=self.folder,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
