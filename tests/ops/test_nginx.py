@@ -2,13 +2,16 @@
 
 import asyncio
 import http.client
+import ssl
+import subprocess
+import warnings
+from pathlib import Path
 from typing import Self
 
 import pytest
 
 from tests.ops.test_ansible import OPS, tls_free
-from tests.servers import Nginx
-from tests.servers._process import free_port
+from tests.servers import Nginx, free_port
 
 
 class Upstream:
@@ -61,8 +64,11 @@ def front(ports):
     return Nginx(text)
 
 
-def ask(port, method="POST", path="/telegram", body=b"{}"):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+def ask(port, method="POST", path="/telegram", body=b"{}", tls=None):
+    if tls is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    else:
+        connection = http.client.HTTPSConnection("localhost", port, timeout=30, context=tls)
     try:
         connection.request(method, path, body, {"Host": "bot.example.org"})
         answer = connection.getresponse()
@@ -70,6 +76,72 @@ def ask(port, method="POST", path="/telegram", body=b"{}"):
         return answer.status
     finally:
         connection.close()
+
+
+def certified(folder: Path) -> ssl.SSLContext:
+    """A certificate for localhost in the folder, and who trusts it."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+         "-keyout", str(folder / "privkey.pem"), "-out", str(folder / "fullchain.pem")],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return ssl.create_default_context(cafile=str(folder / "fullchain.pem"))
+
+
+def on(text, ports, certificates):
+    """The configuration, unchanged but for ports and the place of the certificate."""
+    for old, new in zip((8081, 8082), ports, strict=True):
+        text = text.replace(f"server 127.0.0.1:{old}", f"server 127.0.0.1:{new}")
+    text = text.replace("/etc/letsencrypt/live/bot.example.org", str(certificates))
+    text = text.replace("listen 443 ssl", "listen 127.0.0.1:{port} ssl")
+    return text.replace("listen 80;", f"listen 127.0.0.1:{free_port()};")
+
+
+async def test_tls_ends_at_nginx(ports, tmp_path):
+    trust = await asyncio.to_thread(certified, tmp_path)
+    with Nginx(on((OPS / "nginx/legato.conf").read_text(), ports, tmp_path)) as nginx:
+        async with Upstream(ports[0]) as one, Upstream(ports[1]) as two:
+            assert await asyncio.to_thread(ask, nginx.port, tls=trust) == 200
+            (head,) = one.got + two.got
+            assert "Host: bot.example.org" in head
+            assert "X-Request-Id: " in head
+        old = ssl.create_default_context(cafile=str(tmp_path / "fullchain.pem"))
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+        assert await asyncio.to_thread(ask, nginx.port, path="/metrics", tls=old) == 404
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is an old one indeed
+            old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with pytest.raises(ssl.SSLError):
+            await asyncio.to_thread(ask, nginx.port, tls=old)
+
+
+@pytest.mark.parametrize("network", ["strangers", "platform"])
+async def test_a_flood_is_limited_unless_it_is_the_platform_s(ports, network):
+    text = tls_free((OPS / "nginx/legato.conf").read_text())
+    text = text.replace("rate=200r/s", "rate=1r/m").replace("burst=400", "burst=3")
+    if network == "platform":
+        text = text.replace("149.154.160.0/20", "127.0.0.0/8")
+    for old, new in zip((8081, 8082), ports, strict=True):
+        text = text.replace(f"server 127.0.0.1:{old}", f"server 127.0.0.1:{new}")
+    with Nginx(text) as nginx:
+        async with Upstream(ports[0]), Upstream(ports[1]):
+            answers = [await asyncio.to_thread(ask, nginx.port) for _ in range(8)]
+    passed = 4 if network == "strangers" else 8
+    assert answers == [200] * passed + [429] * (8 - passed)
+
+
+async def test_the_one_of_compose_asks_the_gateways_for_webhooks_only(ports):
+    text = (OPS / "docker/nginx.conf").read_text()
+    text = text.replace("listen 8080;", "listen 127.0.0.1:{port};")
+    text = text.replace("http://gateway:8080", f"http://127.0.0.1:{ports[0]}")
+    with Nginx(text) as nginx:
+        async with Upstream(ports[0]) as gateway:
+            assert await asyncio.to_thread(ask, nginx.port) == 200
+            assert await asyncio.to_thread(ask, nginx.port, path="/metrics") == 404
+            assert await asyncio.to_thread(ask, nginx.port, "GET") == 403
+            assert await asyncio.to_thread(ask, nginx.port, body=b" " * 1_100_000) == 413
+            assert len(gateway.got) == 1
 
 
 async def test_only_webhooks_come_in_and_only_so_long_ones(ports):
