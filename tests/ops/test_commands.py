@@ -94,6 +94,56 @@ def test_every_container_may_do_as_little_as_it_needs():
         assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
 
 
+def test_everything_in_the_manifests_refers_to_something_that_is_there():
+    found: dict[str, dict[str, Any]] = {}
+    for one in manifests():
+        found.setdefault(one["kind"], {})[one["metadata"]["name"]] = one
+        assert one["kind"] == "Namespace" or one["metadata"]["namespace"] in found["Namespace"]
+    deployments = found["Deployment"].values()
+    labels = [one["spec"]["template"]["metadata"]["labels"] for one in deployments]
+    for one in deployments:
+        assert one["spec"]["selector"]["matchLabels"] in labels
+    for budget in found["PodDisruptionBudget"].values():
+        assert budget["spec"]["selector"]["matchLabels"] in labels
+    for scaler in found["HorizontalPodAutoscaler"].values():
+        assert scaler["spec"]["scaleTargetRef"]["name"] in found["Deployment"]
+    for service in found["Service"].values():
+        assert service["spec"]["selector"] in labels
+    for rule in found["Ingress"]["legato"]["spec"]["rules"]:
+        for path in rule["http"]["paths"]:
+            assert path["backend"]["service"]["name"] in found["Service"]
+    for container in containers():
+        named = [next(iter(one.values()))["name"] for one in container["envFrom"]]
+        assert named == ["legato", "legato"]
+        assert {"ConfigMap", "Secret"} <= set(found)
+        (port,) = container["ports"]
+        listens = container["args"][container["args"].index("--listen") + 1]
+        assert listens == f"0.0.0.0:{port['containerPort']}"
+        for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+            assert container[probe]["httpGet"]["port"] == port["name"]
+
+
+def test_everything_in_the_compose_file_refers_to_something_that_is_there():
+    file = compose()
+    services = file["services"]
+    port = "8080"
+    for name in ("gateway", "worker", "listen"):
+        command = services[name]["command"]
+        assert command[command.index("--listen") + 1] == f"0.0.0.0:{port}"
+    assert f"http://gateway:{port}" in (OPS / "docker/nginx.conf").read_text()
+    assert f"127.0.0.1:{port}/healthz" in (OPS / "docker/Dockerfile").read_text()
+    for service in services.values():
+        assert set(service.get("depends_on", ())) <= set(services)
+        for volume in service.get("volumes", ()):
+            source = volume.partition(":")[0]
+            known = source in file["volumes"] or (OPS / "docker" / source).is_file()
+            assert known, source
+    for name, path in (("LEGATO_STORE", "postgres"), ("LEGATO_QUEUE", "rabbitmq")):
+        address = services["worker"]["environment"][name]
+        assert f"@{path}/" in address
+        assert path in services
+
+
 @pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd is not on this machine"
 )
