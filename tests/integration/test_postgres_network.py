@@ -127,7 +127,7 @@ async def test_a_database_that_is_away_is_told_soon_and_found_again(
         proxy.cut()
         sent = asyncio.create_task(store.commit(begin("sent into the void")))
         assert store._writing is not None
-        while not store._writing._turns.locked():
+        while not store._writing._turns.locked():  # noqa: ASYNC110  # a lock has no event
             await asyncio.sleep(0)
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match=r"PostgreSQL at 127\.0\.0\.1:\d+/test\d+: "):
