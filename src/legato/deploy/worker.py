@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from secrets import token_hex
 
 from msgspec import Struct
@@ -37,7 +38,7 @@ from legato.deploy.shell import logging_to, loop_factory
 from legato.deploy.sources import of_runtime, of_worker
 from legato.deploy.topology import Layout, Topology
 from legato.deploy.transport import Transport
-from legato.errors import ConfigError, StoreError, Unavailable
+from legato.errors import ConfigError, StoreUnavailable, Unavailable
 
 log: logging.Logger = logging.getLogger("legato.worker")
 
@@ -164,9 +165,7 @@ class _Worker:
                 server.start(stopping)
                 log.info("metrics and health: %s/", url_of(listener))
             self._watch(runtime, queue, duties, membership)
-            await store.open()
-            await stopping.unless(self._prepare(store, queue, topology))
-            await runtime.start()
+            await stopping.unless(self._prepare(store, queue, topology, runtime))
             self._count(store, queue, topology, membership)
             membership.start()
             log.info("works for %s", ", ".join(f"{p.name} bot {p.bot}" for p in self._platforms))
@@ -196,19 +195,23 @@ class _Worker:
         if isinstance(self._form, JsonLines):
             self._form.shards = layout.shards
 
-    async def _prepare(self, store: Store, queue: Queue, topology: Topology) -> None:
+    async def _prepare(
+        self, store: Store, queue: Queue, topology: Topology, runtime: Runtime
+    ) -> None:
         """Connects, and makes what is missing; what is away is waited for."""
+        await self._again("the store", store.open)
         for platform in self._platforms:
-            await platform.load(store)
+            await self._again("the store", partial(platform.load, store))
         await self._again("the broker", queue.open)
         await self._again("the queues", topology.ensure)
+        await self._again("the store", runtime.start)
 
     async def _again(self, what: str, work: Callable[[], Awaitable[object]]) -> None:
         tries = 0
         while True:
             try:
                 await work()
-            except (Unavailable, StoreError) as error:
+            except (Unavailable, StoreUnavailable) as error:
                 pause_s = SETUP_AGAIN_S[min(tries, len(SETUP_AGAIN_S) - 1)]
                 log.warning("%s: %s; trying again in %d s", what, error, pause_s)
                 tries += 1
