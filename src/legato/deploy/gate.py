@@ -35,6 +35,8 @@ from legato.outbox.settings import RelaySettings
 
 log: logging.Logger = logging.getLogger("legato.gateway")
 
+START_S = 3.0
+"""So long broker and store have before the first webhook is heard: after that it is answered with 503."""
 LOAD_AGAIN_S = 10.0
 """How often what other processes keep in the store (a webhook's secret, a name) is looked at."""
 ACKS_S = 1.0
@@ -156,6 +158,7 @@ class _Gate:
                 self._spawn(self._again("the broker", queue.open), stopping)
             self._watch(ingress)
             self._spawn(self._prepare(ingress, store, http, stopping), stopping)
+            await stopping.unless(self._prepared(ingress, queue))
             names = [platform.name for platform in self._platforms]
             server = Serving(
                 self._monitoring.asgi(ingress, names), listener, drain_s=self._options.drain_s
@@ -208,6 +211,14 @@ class _Gate:
             log.info("some buttons were not acknowledged in time")
         await acks.close()
 
+    async def _prepared(self, ingress: Ingress, queue: Queue | None) -> None:
+        """Returns once updates can be taken, or START_S have passed."""
+        until = self._clock.monotonic() + START_S
+        while ingress.waiting or (queue is not None and not queue.ready):
+            if self._clock.monotonic() > until:
+                return
+            await self._clock.sleep(0.01)
+
     # -- in the background --------------------------------------------------------------------
 
     def _spawn(self, work: Awaitable[None], stopping: Stopping) -> None:
@@ -255,6 +266,7 @@ class _Gate:
             await self._clock.sleep(LOAD_AGAIN_S)
             for platform in self._platforms:
                 try:
+                    await platform.remember(store)
                     await platform.load(store)
                 except StoreError as error:
                     log.debug("the store is away, which does no harm here: %s", error)

@@ -31,7 +31,8 @@ def bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
     Args:
         host, port: Where; port 0 takes a free one.
         shared: Several processes may listen there at once, and the kernel gives each new connection to
-            one of them (SO_REUSEPORT). All of them must say so.
+            one of them (SO_REUSEPORT). All of them must say so. It listens only once it is served, so
+            that none of the connections waits for a process that is starting.
 
     Raises:
         ConfigError: The address is taken, or not ours, or ports cannot be shared here.
@@ -51,7 +52,8 @@ def bound(host: str, port: int, *, shared: bool = False) -> socket.socket:
             if shared:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
-        listener.listen(BACKLOG)
+        if not shared:
+            listener.listen(BACKLOG)
         listener.settimeout(0)
     except OSError as error:
         listener.close()
