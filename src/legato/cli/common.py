@@ -60,7 +60,7 @@ def _found(options: argparse.Namespace, target: str, *, create: bool) -> Store:
     url = settings.store or f"sqlite:///{folder / 'legato.db'}"
     if url.startswith("memory:"):
         raise ConfigError("a store in memory is seen by its own process only: set LEGATO_STORE")
-    store = make_store(url, shared=True)
+    store = make_store(url, shared=True, create=create)
     path = getattr(store, "path", None)
     if path is not None and not create and not Path(path).exists():
         raise ConfigError(

@@ -17,13 +17,16 @@ STORES = "sqlite:///bot.db, postgresql://user:password@host/database or memory:/
 QUEUES = "amqp://user:password@host"
 
 
-def make_store(url: str, *, threads: bool = True, shared: bool = False) -> Store:
+def make_store(
+    url: str, *, threads: bool = True, shared: bool = False, create: bool = True
+) -> Store:
     """The store of an address; not opened yet.
 
     Args:
         url: "sqlite:///bot.db" (relative to the working directory), "sqlite:////data/bot.db"
             (absolute), "postgresql://user:password@host/database" (see PostgresStore) or "memory://".
         threads, shared: See SQLiteStore.
+        create: See PostgresStore; a SQLite file is made in any case.
 
     Raises:
         ConfigError: There is no such store.
@@ -46,10 +49,13 @@ def make_store(url: str, *, threads: bool = True, shared: bool = False) -> Store
     if scheme in ("postgres", "postgresql"):
         from legato.stores.postgres import PostgresStore
 
-        return PostgresStore(url)
+        return PostgresStore(url, create=create)
+    shown = (
+        f"{scheme}://{rest.rpartition('@')[2]}" if sep else url
+    )  # what stands before may be a password
     if scheme == "dynamodb":
         raise ConfigError(f"LEGATO_STORE: this version has no {scheme} store: use {STORES}")
-    raise ConfigError(f"LEGATO_STORE={url!r:.80} is no store: write {STORES}")
+    raise ConfigError(f"LEGATO_STORE={shown!r:.80} is no store: write {STORES}")
 
 
 def make_queue(url: str, app: str) -> Queue:

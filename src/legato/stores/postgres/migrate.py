@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from legato.errors import StoreCorrupt, StoreNewer
+from legato.errors import ConfigError, StoreCorrupt, StoreNewer
 from legato.stores.postgres.address import Where
 from legato.stores.postgres.links import Connection
 from legato.stores.postgres.schema import MIGRATIONS, PROGRAM, TABLES
@@ -15,14 +15,21 @@ from legato.stores.postgres.schema import MIGRATIONS, PROGRAM, TABLES
 log: logging.Logger = logging.getLogger("legato.store")
 
 
-async def migrate(connection: Connection, where: Where) -> None:
+async def migrate(connection: Connection, where: Where, *, create: bool) -> None:
     """Brings the schema to the newest version. Idempotent, also with others at the same time.
 
     Raises:
+        ConfigError: There is none, and it is not to be created.
         StoreNewer, StoreCorrupt: As Store.open says.
         Exception: The driver's.
     """
-    if await _version(connection, where) < len(MIGRATIONS):
+    version = await _version(connection, where)
+    if not version and not create:
+        raise ConfigError(
+            f"there is no store in {where.name}, schema {where.schema!r}: name it with --store, as the bot's "
+            "LEGATO_STORE has it"
+        )
+    if version < len(MIGRATIONS):
         async with connection.transaction():
             # One process at a time; the others see a finished schema when they get the lock.
             await connection.fetch(

@@ -43,6 +43,7 @@ class PostgresStore(Store, Leases):
             one that takes writes is used. Parameters of ours: schema (default "legato"), pool
             (connections at most, 4), timeout (seconds a statement may take, 15), pgbouncer=1,
             partitions (when the tables are made). All others are libpq's: sslmode, sslrootcert ...
+        create: Whether the tables are made if there are none; False is for tools that look at a store.
 
     Raises:
         ConfigError: It is no such address.
@@ -50,6 +51,7 @@ class PostgresStore(Store, Leases):
 
     __slots__ = (
         "_connect",
+        "_create",
         "_door",
         "_hurry_s",
         "_patience_s",
@@ -66,6 +68,7 @@ class PostgresStore(Store, Leases):
         self,
         url: str,
         *,
+        create: bool = True,
         _connect: Connect = connect,
         _synchronous: str = "on",
         _hurry_s: float = 2.0,
@@ -73,6 +76,7 @@ class PostgresStore(Store, Leases):
     ) -> None:
         self._where: Where = where_is(url)
         self._connect = _connect
+        self._create = create
         self._hurry_s = _hurry_s
         self._patience_s = _patience_s
         self._queries = Queries(self._where.schema)
@@ -104,7 +108,7 @@ class PostgresStore(Store, Leases):
         except Exception as error:
             raise refused_at_start(error, where.name) from error
         try:
-            await migrate(connection, where)
+            await migrate(connection, where, create=self._create)
         except Exception as error:
             raise refused_at_start(error, where.name) from error
         finally:
