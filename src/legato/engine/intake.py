@@ -101,12 +101,12 @@ class Intake:
 
     def _remind(self, pending: Pending) -> None:
         op = pending.op
+        assert isinstance(op, Ask)  # nothing else reminds
         pending.wait = msgspec.structs.replace(pending.wait, remind_ms=0)
-        if isinstance(op, Ask):
-            text = op.options.get("remind")
-            message = Message(text=text) if text else op.layout.message
-            if message is not None:
-                self._retries.append(Said("", Send(message), None))
+        text = op.options.get("remind")
+        message = Message(text=text) if text else op.layout.message
+        if message is not None:
+            self._retries.append(Said("", Send(message), None))
 
     def ask_again(self) -> bool:
         """Shows the pending questions again. False: there is none."""

@@ -195,6 +195,9 @@ class Driver:
 
     def _advance(self, branch: Branch, value: Any, error: BaseException | None) -> None:
         """Runs one branch until it waits or is over."""
+        fork = branch.parent
+        if fork is not None and fork.owner.fork is not fork:
+            return None  # its fork was decided or cancelled meanwhile, and it is unwound
         run, coro = self.context.run, branch.coro
         while True:
             self.current = branch
@@ -257,8 +260,6 @@ class Driver:
         if fork is None:
             self.done = Returned(value)
             return
-        if fork.owner.fork is not fork:
-            return  # the fork was decided or cancelled meanwhile
         fork.left -= 1
         fork.results[branch.index] = value
         if fork.mode == "gather":
@@ -272,7 +273,7 @@ class Driver:
         fork = branch.parent
         if fork is None:
             self.done = Raised(error)
-        elif fork.owner.fork is fork:
+        else:
             self._cancel_branches(fork, but=branch)
             self._join(fork, None, error)
 

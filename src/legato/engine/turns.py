@@ -167,8 +167,6 @@ class Turns:
         turn = self._turn(live, event, slot=slot)
         try:
             taken = turn.offer(event)
-        except Mismatch:
-            raise
         except Exception as error:  # noqa: BLE001  # a parser's bug: the answer is kept for the retry
             return await self._settle(turn, parked_with=error)
         if not taken:

@@ -3,6 +3,7 @@
 import logging
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -132,7 +133,8 @@ async def test_an_option_that_there_is_not_is_refused(bot):
 
     @new.command("go")
     async def go(chat: Chat) -> None:
-        await chat.ask("Well?", unknown=1)  # type: ignore[call-arg]
+        options: Any = {"unknown": 1}
+        await chat.ask("Well?", **options)
 
     await bot.replace_app(new)
     await bot.user().says("/go")
