@@ -7,6 +7,8 @@ what happens, second by second. ctrl-C (or --seconds) ends it; it then checks th
 
     make cluster ARGS="--seconds 30 --people 400"
     make cluster ARGS="--kill"          kills a worker or a gateway every few seconds
+
+Kill any of them by hand, too: the table starts with their process ids, and each is started again.
 """
 
 from __future__ import annotations
@@ -25,8 +27,7 @@ from pathlib import Path
 import psutil
 
 from legato.testing.fake_telegram import FakeTelegram, FakeUser
-from tests.servers import Nginx, Postgres, Rabbit
-from tests.servers._process import free_port
+from tests.servers import Nginx, Postgres, Rabbit, free_port, started
 
 BOT = Path(__file__).with_name("adder.py")
 NGINX = """
@@ -59,18 +60,32 @@ class Cluster:
     async def start(self, name: str) -> None:
         """Starts one of them."""
         with (self._logs / f"{name.replace(' ', '')}.log").open("ab") as log:
+            # A session of its own: ctrl-C is for us, and they go on until everybody has finished.
             self.running[name] = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "legato.cli.main", *self.commands[name], env=self._env,
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+        started(self.running[name].pid)
 
     async def kill_one(self) -> None:
-        """SIGKILL, and a new one in its place."""
-        name = random.choice(list(self.running))
-        self.running[name].kill()
-        await self.running[name].wait()
-        self.kills += 1
-        await self.start(name)
+        """SIGKILL."""
+        process = random.choice(list(self.running.values()))
+        process.kill()
+        await process.wait()
+
+    def dead(self) -> list[str]:
+        """Those that are gone."""
+        return [name for name, one in self.running.items() if one.returncode is not None]
+
+    async def revive(self) -> None:
+        """Starts again what is gone, whoever killed it."""
+        for name in self.dead():
+            self.kills += 1
+            await self.start(name)
+
+    def last_words(self, name: str) -> str:
+        """The end of its log."""
+        return (self._logs / f"{name.replace(' ', '')}.log").read_text(errors="replace")[-1000:]
 
     async def stop(self) -> None:
         """Lets all of them drain."""
@@ -87,6 +102,7 @@ class Talk:
         answered: Messages answered so far.
         wrong: What was answered otherwise than it must be.
         waits: Seconds from each message to its answer, since the table was shown last.
+        waited: The same of the time before that.
     """
 
     def __init__(self) -> None:
@@ -94,6 +110,7 @@ class Talk:
         self.sums = 0
         self.wrong: list[str] = []
         self.waits: list[float] = []
+        self.waited: list[float] = []
         self.over = False
         self._last: dict[int, str] = {}
 
@@ -107,15 +124,13 @@ class Talk:
             self.sums += 1
 
     async def _asks(self, person: FakeUser, text: str, expected: str) -> None:
-        await asyncio.sleep(
-            random.uniform(0.5, 2.5)
-        )  # people think, and Telegram takes 1/s of a chat
+        # People think, and Telegram takes one message a second of a chat.
+        await asyncio.sleep(random.uniform(0.5, 2.5))
         since = time.perf_counter()
         person.sends(text)
         answer = (await person.gets(timeout_s=60)).text
-        while answer == self._last.get(
-            person.id
-        ):  # said twice: somebody died between send and mark
+        while answer == self._last.get(person.id):
+            # It was said twice: somebody died between sending and the mark that it was sent.
             answer = (await person.gets(timeout_s=60)).text
         self._last[person.id] = expected
         self.answered += 1
@@ -154,6 +169,7 @@ class Table:
         rate = (count - self._before[0]) / (now - self._before[1])
         self._before = (count, now)
         waits, self.talk.waits = self.talk.waits, []
+        self.talk.waited += waits
         queued = await asyncio.to_thread(self._queued)
         cells = "  ".join(f"{self._used(p):>13}" for p in self.cluster.running.values())
         print(
@@ -181,7 +197,7 @@ async def play(options: argparse.Namespace, stop: asyncio.Event) -> int:
     async with contextlib.AsyncExitStack() as stack:
         postgres, rabbit = await asyncio.gather(
             asyncio.to_thread(stack.enter_context, Postgres()),
-            asyncio.to_thread(stack.enter_context, Rabbit()),
+            asyncio.to_thread(stack.enter_context, Rabbit("collect_statistics_interval = 1000\n")),
         )
         telegram = await stack.enter_async_context(FakeTelegram())
         ports = [free_port(), free_port()]
@@ -199,7 +215,10 @@ async def play(options: argparse.Namespace, stop: asyncio.Event) -> int:
         stack.push_async_callback(cluster.stop)
         await asyncio.gather(*(cluster.start(name) for name in cluster.commands))
         print(f"nginx: http://127.0.0.1:{front.port}/   logs: {logs}", flush=True)
-        while telegram.updates.webhook is None and not stop.is_set():  # noqa: ASYNC110 # no event
+        while telegram.updates.webhook is None and not stop.is_set():
+            if dead := cluster.dead():
+                print(f"{dead[0]} has ended:\n{cluster.last_words(dead[0])}")
+                return 1
             await asyncio.sleep(0.1)
         people = [telegram.user(f"P{n}") for n in range(options.people)]
         talk = Talk()
@@ -213,6 +232,7 @@ async def watch(
     """Lets people talk and shows the table, until it is over."""
     talk, cluster = shown.talk, shown.cluster
     talks = [asyncio.create_task(talk.by(person)) for person in people]
+    print("pids: " + ", ".join(f"{name} {one.pid}" for name, one in cluster.running.items()))
     shown.head()
     since = time.perf_counter()
     next_kill = since + 3
@@ -221,6 +241,7 @@ async def watch(
             async with asyncio.timeout(1):
                 await stop.wait()
         await shown.row()
+        await cluster.revive()
         if options.kill and time.perf_counter() > next_kill:
             next_kill = time.perf_counter() + 3
             await cluster.kill_one()
@@ -229,8 +250,12 @@ async def watch(
     talk.over = True
     print("Ending: everybody finishes the sum under way ...", flush=True)
     done = await asyncio.gather(*talks, return_exceptions=True)
-    failed = [str(error) for error in done if isinstance(error, BaseException)] + talk.wrong
-    print(f"{talk.answered} messages answered, {talk.sums} sums, {cluster.kills} kills")
+    failed = [str(error)[:300] for error in done if isinstance(error, BaseException)] + talk.wrong
+    waits = talk.waited + talk.waits
+    print(
+        f"{talk.answered} messages answered (p50 {percent(waits, 0.5):.1f} ms, p99 "
+        f"{percent(waits, 0.99):.1f} ms), {talk.sums} sums, {cluster.kills} kills"
+    )
     print("Every sum is right." if not failed else "\n".join(failed[:5]))
     return 1 if failed else 0
 
@@ -243,9 +268,19 @@ async def main() -> int:
     parser.add_argument("--kill", action="store_true", help="kill -9 something every 3 s")
     options = parser.parse_args()
     stop = asyncio.Event()
+    playing = asyncio.create_task(play(options, stop))
+
+    def end() -> None:
+        if stop.is_set():  # the second time: at once
+            playing.cancel()
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return await play(options, stop)
+        asyncio.get_running_loop().add_signal_handler(number, end)
+    try:
+        return await playing
+    except asyncio.CancelledError:
+        return 1
 
 
 if __name__ == "__main__":

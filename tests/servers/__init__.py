@@ -14,6 +14,7 @@ included, ends the servers: a process beside them sees to it (_reaper.py).
 """
 
 from tests.servers._process import free_port as free_port
+from tests.servers._process import started as started
 from tests.servers.nginx import Nginx as Nginx
 from tests.servers.postgres import Postgres as Postgres
 from tests.servers.rabbit import Rabbit as Rabbit

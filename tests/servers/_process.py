@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -112,9 +112,17 @@ def folder(name: str, user: str = "") -> Path:
     return path
 
 
-def started(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
-    """Sees to it that a server ends with this process, however that ends."""
-    _reaper.tell(f"process {process.pid}")
+def started(pid: int) -> None:
+    """Sees to it that a process ends with this one, however this one ends."""
+    _reaper.tell(f"process {pid}")
+
+
+def launch(command: list[str], log: IO[bytes] | int, **options: Any) -> subprocess.Popen[bytes]:
+    """Starts a server, in a session of its own: ctrl-C is for the tests, which end it then."""
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **options
+    )
+    started(process.pid)
     return process
 
 

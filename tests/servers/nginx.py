@@ -9,7 +9,7 @@ import subprocess
 from types import TracebackType
 from typing import Self
 
-from tests.servers._process import folder, free_port, program, started, wait
+from tests.servers._process import folder, free_port, launch, program, wait
 
 BINARIES = ("/usr/sbin",)
 
@@ -40,10 +40,10 @@ class Nginx:
     def start(self) -> None:
         """Starts it and waits until it takes connections."""
         with (self.folder / "out").open("ab") as log:
-            process = self._process = started(subprocess.Popen(
+            process = self._process = launch(
                 [program("nginx", *BINARIES), "-c", str(self._file), "-p", str(self.folder)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            ))  # fmt: skip
+                log,
+            )
         wait(self._listens, lambda: process.poll() is None, self.folder / "out", "nginx")
 
     def _listens(self) -> bool:

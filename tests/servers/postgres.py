@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.servers._process import demoted, folder, free_port, program, started, wait
+from tests.servers._process import demoted, folder, free_port, launch, program, wait
 
 BINARIES = (
     "/usr/lib/postgresql/*/bin",
@@ -82,11 +82,12 @@ class Postgres:
         pairs = [part for k, v in options.items() for part in ("-c", f"{k}={v}")]
         with self.log.open("ab") as log:
             # A direct child: one that was killed and not waited for blocks the next start.
-            process = self._process = started(subprocess.Popen(
+            process = self._process = launch(
                 [program("postgres", *BINARIES), "-D", str(self.folder / "data"), *pairs],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder,
-                start_new_session=True, **demoted("postgres"),
-            ))  # fmt: skip
+                log,
+                cwd=self.folder,
+                **demoted("postgres"),
+            )
         ask = [program("pg_isready", *BINARIES), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         wait(
             lambda: subprocess.run(ask, check=False).returncode == 0,

@@ -14,7 +14,7 @@ from base64 import b64encode
 from types import TracebackType
 from typing import Any, Self
 
-from tests.servers._process import folder, free_port, program, started, wait
+from tests.servers._process import folder, free_port, launch, program, wait
 
 BINARIES = ("/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin")
 """Before the PATH: the script in /usr/sbin changes the user."""
@@ -105,16 +105,17 @@ class Rabbit:
     def start(self) -> None:
         """Starts it, after a crash too, and waits until it takes connections."""
         if self._epmd is None or self._epmd.poll() is not None:
-            self._epmd = started(subprocess.Popen(
+            self._epmd = launch(
                 [program("epmd"), "-port", str(self.port + 1), "-address", "127.0.0.1"],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            ))  # fmt: skip
+                subprocess.DEVNULL,
+            )
         with self.log.open("ab") as log:
-            process = self._process = started(subprocess.Popen(
-                [program("rabbitmq-server", *BINARIES)], env=self._environment(), cwd=self.folder,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                start_new_session=True,
-            ))  # fmt: skip
+            process = self._process = launch(
+                [program("rabbitmq-server", *BINARIES)],
+                log,
+                cwd=self.folder,
+                env=self._environment(),
+            )
         wait(self._answers, lambda: process.poll() is None, self.log, "RabbitMQ")
         wait(self._manages, lambda: process.poll() is None, self.log, "RabbitMQ's management")
 

@@ -8,7 +8,7 @@ import subprocess
 from types import TracebackType
 from typing import Self
 
-from tests.servers._process import folder, free_port, program, started, wait
+from tests.servers._process import folder, free_port, launch, program, wait
 
 
 class Redis:
@@ -38,10 +38,9 @@ class Redis:
         }  # fmt: skip
         words = [part for k, v in options.items() for part in (f"--{k}", str(v))]
         with self.log.open("ab") as log:
-            process = self._process = started(subprocess.Popen(
-                [program("redis-server"), *words],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-            ))  # fmt: skip
+            process = self._process = launch(
+                [program("redis-server"), *words], log, cwd=self.folder
+            )
         wait(self._answers, lambda: process.poll() is None, self.log, "Redis")
 
     def _answers(self) -> bool:
