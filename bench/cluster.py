@@ -30,11 +30,16 @@ OURS = {
 BOTS = ("legato-cluster", "legato-cluster-2", "aiogram-fsm-redis", "dbos-postgres")
 CPU_LOG = WORK / "cluster-cpu.jsonl"
 PEERS_VENV = WORK / "peers-venv"
+PARTS = {
+    "gateway_us": "gateway us",
+    "workers_us": "workers us",
+    "broker_us": "broker us",
+    "database_us": "database us",
+}
 SHOWN = (
     ("updates/s", "updates_s", "{:.0f}"),
     ("p50 ms", "p50_ms", "{:.1f}"),
     ("p99 ms", "p99_ms", "{:.1f}"),
-    ("database's core", "database_core", "{:.2f}"),
     ("others' cores", "foreign_core", "{:.2f}"),
     ("errors", "errors", "{:.0f}"),
     ("wrong", "wrong", "{:.0f}"),
@@ -96,7 +101,9 @@ def servers(bot: str, peers: Any) -> Iterator[list[str]]:
             else:
                 pid = stack.enter_context(services.postgres())
             if bot in OURS:
-                os.environ["LEGATO_QUEUE"] = stack.enter_context(Rabbit()).url
+                rabbit = stack.enter_context(Rabbit())
+                os.environ["LEGATO_QUEUE"] = rabbit.url
+                os.environ["BROKER_PID"] = (rabbit.folder / "pid").read_text().strip()
                 os.environ["LEGATO_STORE"] = peers.POSTGRES
                 os.environ["CPU_LOG"] = str(CPU_LOG)
             yield ["--database-pid", str(pid)]
@@ -129,6 +136,7 @@ def play(bot: str, seconds: float) -> dict[str, Any] | None:
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if bot in OURS:
         result |= shares(result["seconds"], result["cpu_us_per_update"])
+    result["database_us"] = (result["database_core"] or 0) / max(1, result["updates_s"]) * 1e6
     return result
 
 
@@ -138,23 +146,25 @@ def shares(seconds: float, us: float) -> dict[str, float]:
     last = lines[-2]  # the last one may be of the end
     first = next(line for line in lines if line["at"] >= last["at"] - seconds)
     used = {name: last[name] - first[name] for name in last if name != "at"}
+    broker = used.pop("broker", 0.0)
     total = sum(used.values()) or 1.0
     gateway = used["gateway"] / total * us
-    return {"gateway_us": gateway, "workers_us": us - gateway}
+    return {"gateway_us": gateway, "workers_us": us - gateway, "broker_us": broker / total * us}
 
 
 def show(runs: dict[str, list[dict[str, Any]]]) -> None:
     """The table of medians."""
     cost = {bot: median(r["cpu_us_per_update"] for r in rows) for bot, rows in runs.items() if rows}
     base = cost.get("legato-cluster", 0.0)
-    head = ["bot", "us CPU per update", "all runs", "x legato-cluster", "gateway us", "workers us"]
+    head = ["bot", "us CPU per update", "all runs", "x legato-cluster", *PARTS.values()]
     rows = []
     for bot, us in cost.items():
         all_runs = sorted(r["cpu_us_per_update"] for r in runs[bot])
         cells = [bot, f"{us:.0f}", f"{all_runs[0]:.0f}-{all_runs[-1]:.0f}"]
         cells.append(f"{us / base:.2f}" if base else "-")
-        parts = ("gateway_us", "workers_us") if bot in OURS else ()
-        cells += [f"{median(r[key] for r in runs[bot]):.0f}" for key in parts] or ["-", "-"]
+        for key in PARTS:
+            known = all(key in r for r in runs[bot])
+            cells += [f"{median(r[key] for r in runs[bot]):.0f}" if known else "-"]
         cells += [form.format(median(r[key] for r in runs[bot])) for _, key, form in SHOWN]
         rows.append(cells)
     table([*head, *(title for title, _, _ in SHOWN)], rows)

@@ -84,6 +84,8 @@ COSTS = Costs(
 )
 FULL = 0.6
 """How busy a core may be at the peak: above that, queues grow faster than they drain."""
+CORE_MONTH, GB_MONTH = 25.0, 0.1
+"""Prices, for orientation."""
 CELL_S = 15_000
 """Updates a second that one broker cluster with its database is given at most: a cell."""
 
@@ -115,6 +117,11 @@ class Plan(Struct, frozen=True):
     def cores(self) -> int:
         """All of them."""
         return self.gateways + self.workers + self.brokers + self.databases
+
+    @property
+    def month(self) -> float:
+        """What a month of it costs, at the prices above."""
+        return self.cores * CORE_MONTH + self.disk_gb * GB_MONTH
 
 
 def plan(load: Load, costs: Costs = COSTS) -> Plan:
@@ -154,7 +161,15 @@ def plan_table(loads: Sequence[Load]) -> list[str]:
     """The plans of several loads, as a table in Markdown."""
     heads = (
         *("users a day", "updates/s, average / peak", "cells", "shards each", "gateway cores"),
-        *("worker cores", "broker cores", "database cores", "partitions", "log MB/s", "disk GB"),
+        *(
+            "worker cores",
+            "broker cores",
+            "database cores",
+            "partitions",
+            "log MB/s",
+            "disk GB",
+            "a month",
+        ),
     )
     lines = [f"| {' | '.join(heads)} |", "|" + "---:|" * len(heads)]
     for load in loads:
@@ -162,7 +177,7 @@ def plan_table(loads: Sequence[Load]) -> list[str]:
         lines.append(
             f"| {load.users:,} | {load.average_s:,.0f} / {load.peak_s:,.0f} | {p.cells} | {p.shards} "
             f"| {p.gateways} | {p.workers} | {p.brokers} | {p.databases} | {p.partitions} "
-            f"| {p.wal_mb_s:,.1f} | {p.disk_gb:,.0f} |"
+            f"| {p.wal_mb_s:,.1f} | {p.disk_gb:,.0f} | {p.month:,.0f} |"
         )
     return lines
 

@@ -5,7 +5,7 @@
 
 What runs are `legato gateway` and `legato worker`. The load's requests go to /webhook and carry no secret,
 which Telegram's always do: both are mended here, so that checking the secret is in the price. Twice a second
-the CPU time of each child so far is written to $CPU_LOG, one line of JSON.
+the CPU time so far of each child, and of the process $BROKER_PID, is written to $CPU_LOG, one line of JSON.
 """
 
 from __future__ import annotations
@@ -77,6 +77,9 @@ def cluster() -> None:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     watched: list[Any] = [psutil.Process(child.pid) for child in children]
+    if "BROKER_PID" in os.environ:  # not a child, but worth watching
+        names.append("broker")
+        watched.append(psutil.Process(int(os.environ["BROKER_PID"])))
     with Path(os.environ["CPU_LOG"]).open("w") as log:
         while all(child.poll() is None for child in children):
             used = {
