@@ -13,6 +13,7 @@ from legato.abc import Clock, Store
 from legato.app.dispatch import Dispatcher
 from legato.app.knobs import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from legato.app.lanes import Lanes
+from legato.app.poison import Trials
 from legato.app.tasks import Task
 from legato.errors import StoreError, Unavailable
 from legato.model.events import Address, AnyEvent
@@ -39,6 +40,7 @@ class Leftovers:
         wake: Finishes the interrupted Turn of one conversation.
         spawn: Starts a task that the runtime knows of, for one lane.
         in_hand: Ids of mail that is worked on already.
+        trials: Tries what may have ended the process that had it before.
 
     Attributes:
         told: Asked, for mail of a lane, whether somebody else will read it; it is told so by that.
@@ -55,6 +57,7 @@ class Leftovers:
         wake: Callable[[Conversation], Coroutine[Any, Any, None]],
         spawn: Spawn,
         in_hand: set[str],
+        trials: Trials,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -64,6 +67,8 @@ class Leftovers:
         self._wake = wake
         self._spawn = spawn
         self._in_hand = in_hand
+        self._trials = trials
+        self._suspect: set[str] = set()  # lanes whose first mail may have ended a process
         self._begun: set[str] = set()  # lanes whose mail a task of ours applies
         self._seen = ""
         self.told: Callable[[str], bool] = lambda lane: False
@@ -83,7 +88,7 @@ class Leftovers:
         while rows := await self._store.find(status=RUNNING, after=after, limit=PAGE, slots=slots):
             await _over([self._spawn(self._wake(row), row.key) for row in rows], patience_s)
             after = rows[-1].key
-        last = await self._take_mail("", patience_s, slots)
+        last = await self._take_mail("", patience_s, slots, suspect=True)
         self._seen = self._seen or last
 
     async def look(self, patience_s: float, slots: Slots = None) -> None:
@@ -94,9 +99,13 @@ class Leftovers:
         """
         self._seen = await self._take_mail(self._seen, patience_s, slots)
 
-    async def _take_mail(self, last: str, patience_s: float | None, slots: Slots) -> str:
+    async def _take_mail(
+        self, last: str, patience_s: float | None, slots: Slots, *, suspect: bool = False
+    ) -> str:
         while mails := await self._store.mail(after=last, limit=PAGE, slots=slots):
             last = mails[-1].id
+            if suspect:
+                self._suspect.update(mail.key for mail in mails)
             await _over([task for mail in mails for task in self._taken(mail)], patience_s)
             if len(mails) < PAGE:
                 break
@@ -145,7 +154,12 @@ class Leftovers:
             pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
 
     async def _if_wanted(self, mail: Mail, event: AnyEvent) -> None:
-        if await self._dispatcher.wanted(mail, event):
+        if not await self._dispatcher.wanted(mail, event):
+            return
+        if mail.key in self._suspect:  # only the first of a lane can have been under way
+            await self._trials.event(event, lambda: self._dispatcher.apply_mail(event))
+            self._suspect.discard(mail.key)
+        else:
             await self._dispatcher.apply_mail(event)
 
 

@@ -24,6 +24,7 @@ from legato.app.lanes import Lanes
 from legato.app.leftovers import Leftovers
 from legato.app.outside import Outside
 from legato.app.patience import unfinished
+from legato.app.poison import Trials
 from legato.app.postbox import Postbox
 from legato.app.received import Received
 from legato.app.router import Router
@@ -35,7 +36,7 @@ from legato.engine.writer import ReplySlot
 from legato.errors import Malformed, StoreError, Unavailable
 from legato.model.events import Address, AnyEvent
 from legato.model.ids import place_of
-from legato.model.records import Commit, Conversation, OutboxItem
+from legato.model.records import RUNNING, Commit, Conversation, OutboxItem
 from legato.model.shards import slot_of_key
 from legato.outbox.relay import Relay
 
@@ -84,6 +85,7 @@ class Runtime:
         if share is not WHOLE:
             self.turns.ours = share.owns_key
         self.lanes: Lanes = Lanes()
+        self.trials: Trials = Trials(store, clock, self.router)
         self.postbox: Postbox = Postbox(store, clock, self.dispatcher, self.lanes, self.tasks)
         self._outside = Outside(store, clock, self.turns, share, self.handle)
         self.stats: dict[str, int] = {"updates": 0, "ignored": 0, "malformed": 0, "duplicates": 0}
@@ -105,6 +107,7 @@ class Runtime:
             wake=self._wake,
             spawn=self._spawn,
             in_hand=self.postbox.in_hand,
+            trials=self.trials,
         )
         self._draining = False
 
@@ -338,8 +341,14 @@ class Runtime:
         key = row.key
         if not self._runs(place_of(key)):
             return
+        lane = self.router.lane_of(key)
         try:
-            await self.lanes.run(self.router.lane_of(key), lambda: self.dispatcher.wake(key, row))
+            if row.status == RUNNING:
+                await self.lanes.run(
+                    lane, lambda: self.trials.turn(row, lambda: self.dispatcher.wake(key, row))
+                )
+            else:
+                await self.lanes.run(lane, lambda: self.dispatcher.wake(key, row))
         except (StoreError, Unavailable) as error:
             log.warning("conversation %s could not be woken: %s", key, error)
 

@@ -10,7 +10,17 @@ from legato.engine.services import Services
 from legato.engine.versions import Live, restarted
 from legato.model.events import Again, AnyEvent, Gone, Signal
 from legato.model.ids import OVERLAY, aside_key, place_of
-from legato.model.records import HELD, RUNNING, WAITING, Commit, Conversation, Loaded, Mail, State
+from legato.model.records import (
+    FAILED,
+    HELD,
+    RUNNING,
+    WAITING,
+    Commit,
+    Conversation,
+    Loaded,
+    Mail,
+    State,
+)
 from legato.model.values import to_stored
 
 EPOCH_BITS = 20
@@ -49,6 +59,15 @@ def ended(row: Conversation, update_id: str, now_ms: int) -> Commit:
 
 def held(loaded: Loaded, why: str, event: AnyEvent | None, now_ms: int) -> Commit:
     """Parks a conversation that the code no longer fits, with its journal and its mail."""
+    return _parked(loaded, HELD, why, event, now_ms)
+
+
+def failed(loaded: Loaded, why: str, event: AnyEvent | None, now_ms: int) -> Commit:
+    """Parks a conversation that cannot be gone on with, without running its code."""
+    return _parked(loaded, FAILED, why, event, now_ms)
+
+
+def _parked(loaded: Loaded, status: str, why: str, event: AnyEvent | None, now_ms: int) -> Commit:
     row = loaded.conversation
     state = msgspec.structs.replace(journal.decode_state(row.state), error=why)
     return Commit(
@@ -58,7 +77,7 @@ def held(loaded: Loaded, why: str, event: AnyEvent | None, now_ms: int) -> Commi
         row=msgspec.structs.replace(
             row,
             head=row.head + 1,
-            status=HELD,
+            status=status,
             wake_ms=0,
             state=journal.encode(state),
             updated_ms=now_ms,
