@@ -1,0 +1,117 @@
+"""What goes wrong in a simulated cluster, by its seed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from legato.abc import Letter, Verdict
+from legato.deploy.topology import Topology
+from legato.errors import StoreUnavailable, Unavailable
+from legato.queues.memory import MemoryQueue
+from tests.property.cluster_world import World
+
+KILLS, FREEZES, OUTAGES = 4, 3, 2
+
+
+class Trouble:
+    """One run's troubles: a plan made of the seed, so that the same seed brings the same."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.random = world.sim.random
+        self.over = False
+
+    def spoil_network(self) -> None:
+        """From now on confirms get lost, letters too, and the platform fails now and then."""
+
+        def meddle(letters: Sequence[Letter]) -> tuple[Sequence[Letter], bool]:
+            chance = self.random.random()
+            if self.over or chance > 0.15:
+                return letters, True
+            if chance < 0.05:
+                return letters, False  # stored, and nobody knows
+            if chance < 0.1:
+                return (), False
+            return [*letters, *letters], True
+
+        def answer(call: object, place: object) -> Verdict | None:
+            lost = not self.over and self.random.random() < 0.05
+            return Verdict("retry", error="500") if lost else None
+
+        self.world.broker.meddle = meddle
+        self.world.platform.answer = answer
+
+    async def rage(self, seconds: float) -> None:
+        """Troubles one after another, some at once, for so long."""
+        self.spoil_network()
+        kinds: list[Callable[[], Awaitable[None]]] = [
+            self.kill, self.kill, self.freeze, self.freeze, self.end, self.store_outage,
+            self.broker_restart, self.cut, self.resize, self.block,
+        ]  # fmt: skip
+        end = self.world.sim.clock.monotonic() + seconds
+        running: set[asyncio.Task[None]] = set()
+        while self.world.sim.clock.monotonic() < end:
+            await asyncio.sleep(self.random.expovariate(1 / 4))
+            running.add(asyncio.ensure_future(self.random.choice(kinds)()))
+            running = {task for task in running if not task.done()}
+        if running:
+            await asyncio.wait(running)
+        self.over = True
+
+    async def kill(self) -> None:
+        """SIGKILL, and another one starts, or not at once."""
+        if len(self.world.workers) > 1:
+            await self.random.choice(self.world.workers).kill()
+            await asyncio.sleep(self.random.random() * 5)
+            await self.world.hire()
+
+    async def end(self) -> None:
+        """SIGTERM, and another one starts."""
+        if len(self.world.workers) > 1:
+            worker = self.random.choice(self.world.workers)
+            await self.world.hire()
+            await worker.end()
+
+    async def freeze(self) -> None:
+        """SIGSTOP for longer than leases last, and SIGCONT."""
+        if self.world.workers:
+            worker = self.random.choice(self.world.workers)
+            await worker.freeze(self.random.uniform(1, 12), cut=self.random.random() < 0.7)
+
+    async def store_outage(self) -> None:
+        self.world.store_away = True
+        await asyncio.sleep(self.random.uniform(0.5, 8))
+        self.world.excuse()
+        self.world.store_away = False
+
+    async def broker_restart(self) -> None:
+        self.world.broker.stop()
+        await asyncio.sleep(self.random.uniform(0.1, 5))
+        self.world.broker.start()
+
+    async def cut(self) -> None:
+        """The connection of one worker breaks and is there again."""
+        if self.world.workers:
+            self.random.choice(self.world.workers).queue.cut()
+
+    async def block(self) -> None:
+        self.world.broker.block()
+        await asyncio.sleep(self.random.uniform(0.5, 4))
+        self.world.broker.unblock()
+
+    async def resize(self) -> None:
+        """An operator changes the number of shards."""
+        world = self.world
+        queue = MemoryQueue(world.broker, world.app.name)
+        topology = Topology(world.store, queue, world.app.name, world.sim.clock)
+        to = self.random.choice([2, 4, 8, 16])
+        for _ in range(200):
+            try:
+                await queue.open()
+                await topology.resize(to)
+            except (Unavailable, StoreUnavailable):
+                await asyncio.sleep(0.5)
+            else:
+                break
+        await queue.close()
