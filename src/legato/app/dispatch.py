@@ -8,6 +8,7 @@ from legato.abc import Clock, Store
 from legato.abc.observer import NOBODY, Observer
 from legato.app.router import Router, Start
 from legato.app.triggers import Trigger
+from legato.engine import journal
 from legato.engine.outcomes import may_take
 from legato.engine.turns import IGNORED, Outcome, Peeked, Turns
 from legato.engine.writer import Conflict, ReplySlot
@@ -16,7 +17,6 @@ from legato.model.events import Again, AnyEvent, Gone, Interrupt, Signal
 from legato.model.ids import ASIDE, OVERLAY, aside_key
 from legato.model.records import FAILED, HELD, RUNNING, WAITING, Commit, Conversation, Mail
 
-_event = msgspec.json.Decoder(AnyEvent)
 _INNER = (Signal, Gone, Interrupt, Again)
 MOST_ROUNDS = 10
 """Lost races against other processes before the platform has to send the update again."""
@@ -98,7 +98,7 @@ class Dispatcher:
             if peeked is not None and peeked[0].status != WAITING:
                 return
             last = mails[0].id
-            await self.apply_mail(_event.decode(mails[0].payload))
+            await self.apply_mail(journal.decode_event(mails[0].payload))
 
     async def apply_mail(self, event: AnyEvent) -> None:
         """Applies an event that lies in a mailbox. If nobody wants it, it is thrown away there, or
@@ -226,7 +226,7 @@ class Dispatcher:
     async def _show_question(self, overlay: str) -> None:
         """If the dialog on top is over (or parked), the one below asks its question again."""
         for mail in await self.store.mail(key=overlay.removesuffix(OVERLAY)):
-            event = _event.decode(mail.payload)
+            event = journal.decode_event(mail.payload)
             if isinstance(event, Again):
                 await self.apply_mail(event)
 

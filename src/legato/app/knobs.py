@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from legato.abc.observer import NOBODY, Observer
+from legato.engine.term import FOREVER, Term
 from legato.outbox.relay import RelaySettings
 
 KEEP_IDS_MS = 8 * 24 * 3600 * 1000
@@ -30,6 +31,7 @@ class RuntimeSettings(Struct, frozen=True):
             App's.
         relay: Of the relay.
         observer: Is told what happens: metrics, traces.
+        term: How long Turns may go on: a cloud function's invocation ends.
     """
 
     cache: int = 2000
@@ -41,6 +43,7 @@ class RuntimeSettings(Struct, frozen=True):
     step_timeout_s: float | None = None
     relay: RelaySettings | None = None
     observer: Observer = NOBODY
+    term: Term = FOREVER
 
     def limit_s(self, apps: float) -> float:
         """The limit of a step: as set here, else the App's."""

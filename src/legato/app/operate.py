@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -46,8 +45,6 @@ PAGE = 500
 MOST_TRIES = 20
 PARKED = (FAILED, HELD)
 ALL_STATES = (QUEUED, "sending", UNKNOWN, DEAD)
-
-_event = msgspec.json.Decoder(AnyEvent)
 
 
 class Refused(LegatoError):
@@ -116,7 +113,7 @@ async def show(store: Store, key: str) -> Shown:
         birth=journal.decode_birth(loaded.birth),
         state=journal.decode_state(loaded.conversation.state),
         records=tuple(journal.read(loaded.segments)),
-        mail=tuple([_event.decode(m.payload) for m in mail]),
+        mail=tuple([journal.decode_event(m.payload) for m in mail]),
         outbox=tuple([item async for item in deliveries(store, states=ALL_STATES, key=plain)]),
     )
 

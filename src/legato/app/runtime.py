@@ -134,6 +134,7 @@ class Runtime:
             apology=self.app.apology,
             step_timeout_s=self.settings.limit_s(self.app.step_timeout_s),
             observer=self.settings.observer,
+            term=self.settings.term,
             download=lambda place, file, path: download(
                 self.platform(place), self.http, place, file, path
             ),

@@ -8,6 +8,7 @@ from legato.engine import journal
 from legato.engine.dialog import Dialog
 from legato.engine.services import Services
 from legato.engine.versions import Live, restarted
+from legato.errors import Unavailable
 from legato.model.events import Again, AnyEvent, Gone, Signal
 from legato.model.ids import OVERLAY, aside_key, place_of
 from legato.model.records import (
@@ -104,6 +105,16 @@ def unfinished(row: Conversation) -> bool:
     if row.status == WAITING:
         return any(wait.signal for wait in journal.decode_state(row.state).waits)
     return row.status == RUNNING
+
+
+def check_left(row: Conversation, now_ms: int) -> None:
+    """An unfinished Turn is for others only once the process that is at it has no time left.
+
+    Raises:
+        Unavailable: It has.
+    """
+    if row.wake_ms > now_ms:
+        raise Unavailable(f"another process works on {row.key}")
 
 
 def new_epoch(now_ms: int, update_id: str) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from legato.model.events import AnyEvent
 from legato.model.records import Birth, Record, State
 from legato.model.values import from_stored
 
@@ -14,12 +15,14 @@ _encoder = msgspec.json.Encoder()
 _records = msgspec.json.Decoder(list[Record])
 _birth = msgspec.json.Decoder(Birth)
 _state = msgspec.json.Decoder(State)
+_event = msgspec.json.Decoder(AnyEvent)
 
 encode: Callable[[object], bytes] = _encoder.encode
 """Any record structure to bytes."""
 
 decode_birth: Callable[[bytes], Birth] = _birth.decode
 decode_state: Callable[[bytes], State] = _state.decode
+decode_event: Callable[[bytes], AnyEvent] = _event.decode
 
 
 def segment(records: Iterable[Record]) -> bytes:

@@ -9,6 +9,7 @@ from legato.abc import Clock, Platform, Store, Verdict
 from legato.abc.observer import NOBODY, Observer, traced
 from legato.engine import outgoing
 from legato.engine.dialog import Dialogs
+from legato.engine.term import FOREVER, Term
 from legato.engine.watchdog import DEFAULT_S, Watchdog
 from legato.errors import StepError, StepInterrupted, UserGone
 from legato.model.events import Address, File, Photo
@@ -43,6 +44,7 @@ class Services:
         download: Saves a received file: (place, file, path) -> path.
         observer: Is told what happens.
         step_timeout_s: Limit of one try of a step that has none of its own, 0 = none.
+        term: How long Turns may go on.
 
     Attributes:
         watchdog: Runs the steps, and knows how many were given up.
@@ -60,6 +62,7 @@ class Services:
         download: Callable[[Address, Photo | File, str], Any],
         observer: Observer = NOBODY,
         step_timeout_s: float = DEFAULT_S,
+        term: Term = FOREVER,
     ) -> None:
         self.store = store
         self.relay = relay
@@ -69,6 +72,7 @@ class Services:
         self.apology = apology
         self.watchdog: Watchdog = Watchdog(step_timeout_s)
         self.observer = observer
+        self.term = term
         self._download = download
         self._chat_services: dict[tuple[str, str], outgoing.Services] = {}
 

@@ -22,6 +22,7 @@ from legato.engine.intake import Intake
 from legato.engine.replay import Pending, Raised, Said, Went
 from legato.engine.services import Services
 from legato.engine.steps import run_step
+from legato.engine.term import Paused
 from legato.engine.transactions import InTransaction, Transaction, Within
 from legato.engine.versions import Live
 from legato.engine.writer import Conflict, Duplicate, Writer
@@ -145,6 +146,10 @@ class Turn(Intake):
         out before it has an effect, and what was said before is delivered before.
         """
         fresh = [p for p in effects if p.path not in self._tasks]
+        if fresh and not self._services.term.may_begin():
+            if not self._tasks:
+                await self._pause()
+            fresh, effects = [], [p for p in effects if p.path in self._tasks]
         intents = tuple(p.path for p in effects if isinstance(p.op, Step) and p.op.at_most_once)
         interrupted = self.live.state.intents
         unwritten = (
@@ -166,6 +171,19 @@ class Turn(Intake):
         if record.error is None or path in intents:
             await self._commit(RUNNING, intents=tuple(i for i in intents if i != path))
         self._resume(record)
+
+    async def _pause(self) -> None:
+        """Writes what was done, to be gone on with at once by whoever has time.
+
+        Raises:
+            Paused: Always.
+        """
+        live, now = self.live, self._services.clock.now_ms()
+        said = live.driver.said
+        await self._commit(RUNNING, intents=live.state.intents, said=said, wake_ms=now)
+        await self._services.relay.delivered(live.birth.place.lane, self.writer.last_id)
+        self._services.term.alarm(live.conversation.key, now)
+        raise Paused(live.conversation.key)
 
     async def _first_done(self, *, typing: bool) -> None:
         """Waits until some effect is over; shows the typing sign meanwhile, if that is wanted."""
@@ -293,10 +311,11 @@ class Turn(Intake):
         intents: tuple[str, ...] = (),
         said: int = 0,
         within: Within | None = None,
+        wake_ms: int = 0,
     ) -> None:
         """Ends a segment. `status` "" = the conversation is over; `said` = things said since the
         last record, so that a Turn resumed from here does not say them again; `within` gives the
-        records from inside the transaction.
+        records from inside the transaction; `wake_ms` is when others go on with it, if the Turn is not over.
         """
         live, now = self.live, self._services.clock.now_ms()
         outputs = [*self._retries, *live.driver.outputs]
@@ -305,15 +324,19 @@ class Turn(Intake):
             if status == WAITING:
                 self._gotos = 0
                 state = State(live.waits)
+                wake_ms = _wake(state)
             else:
                 state = State((), said, "", intents, live.beside, self._gotos)
-            row = self.writer.row(live, status, state, now, _wake(state))
+                wake_ms = wake_ms or self._services.term.until_ms()
+            row = self.writer.row(live, status, state, now, wake_ms)
         segment = journal.segment(self._records) if self._records else b""
         await self.writer.write(live, row, outputs, segment=segment, within=within, final=final)
         # Not before: where the write fails, nothing of it is lost, and `park` keeps what is stored.
         live.driver.outputs, self._retries = (), []
         live.state = state
         self._records.clear()
+        if status == WAITING and wake_ms:
+            self._services.term.alarm(live.conversation.key, wake_ms)
 
 
 def _wake(state: State) -> int:

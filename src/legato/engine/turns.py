@@ -11,14 +11,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
 from legato.engine import changes, journal
 from legato.engine.cache import LiveCache
 from legato.engine.commands import WaitFor
 from legato.engine.dialog import HOLD, Dialog
 from legato.engine.outcomes import IGNORED, TAKEN, Outcome, Peeked
 from legato.engine.services import Services
+from legato.engine.term import Paused
 from legato.engine.turn import Turn
 from legato.engine.versions import Live, rebuild
 from legato.engine.writer import Conflict, Duplicate, ReplySlot, Writer
@@ -48,7 +47,6 @@ MOST_TIMERS = 100
 MOST_MAIL = 1000
 
 NO_ARGS: dict[str, object] = {}
-_event = msgspec.json.Decoder(AnyEvent)
 
 
 class Turns:
@@ -237,7 +235,10 @@ class Turns:
 
     async def _settle(self, turn: Turn, parked_with: BaseException | None = None) -> Outcome:
         """Runs a Turn to its end, then keeps or drops its conversation."""
-        outcome = await self._run(turn, parked_with)
+        try:
+            outcome = await self._run(turn, parked_with)
+        except Paused:
+            return TAKEN  # the first segment has consumed the event, and what is left is not lost
         if not outcome.duplicate:
             self.cache.keep(turn.live)
         return outcome
@@ -280,7 +281,7 @@ class Turns:
                 return
             key = turn.live.conversation.key
             for mail in await self._services.store.mail(key=key, limit=MOST_MAIL):
-                event = _event.decode(mail.payload)
+                event = journal.decode_event(mail.payload)
                 if changes.of_another_life(event, turn.live.conversation):
                     now = self._services.clock.now_ms()
                     await self._services.store.commit(Commit(at_ms=now, update_id=mail.id))
@@ -295,6 +296,7 @@ class Turns:
 
     async def _finish(self, live: Live) -> Live:
         """Resumes a Turn that a crash (or an operator's retry) left in the middle."""
+        changes.check_left(live.conversation, self._services.clock.now_ms())
         turn = self._turn(live)
         await self._go_on(turn)
         return turn.live

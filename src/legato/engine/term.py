@@ -1,0 +1,38 @@
+"""How long the process may go on working: for ever as a server, until a deadline as a cloud function."""
+
+from __future__ import annotations
+
+from legato.errors import Unavailable
+
+
+class Paused(Unavailable):
+    """A Turn stopped before its next step, since there is no time left for it. All that it has done is
+    written; whoever wakes the conversation goes on with it.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} goes on in the next invocation", retry_after_s=1)
+
+
+class Term:
+    """A process that lives on. Shells with a deadline have one of their own."""
+
+    __slots__ = ()
+
+    def may_begin(self) -> bool:
+        """Whether a step may still be started."""
+        return True
+
+    def until_ms(self) -> int:
+        """When a Turn that is under way now can be taken for interrupted, by the clock of the store's
+        timers: then they wake its conversation. 0 = never: the process finishes it at its next start.
+        """
+        return 0
+
+    def alarm(self, key: str, wake_ms: int) -> None:
+        """A conversation waits, and is to be woken at this time at the latest."""
+
+
+FOREVER = Term()
+
+__all__ = ["FOREVER", "Paused", "Term"]
