@@ -206,8 +206,7 @@ class OwnPlatform(Platform):
             world.excused[told(call, place)] += 1  # it had been asked for before the stop
         verdict = await self.inner.send(call, place, http)
         if verdict.outcome == "sent":
-            world.log.append(told(call, place))
-            world.sent_by[told(call, place)].add(self.worker.name)
+            world.say(told(call, place), self.worker)
         await self.worker.point("sent")
         await asyncio.sleep(world.delay(SENDING_S))
         await life.go_on()
@@ -232,6 +231,8 @@ class OwnQueue:
             waiting.clear()
 
         def taken(delivery: Delivery) -> None:
+            if delivery.letter.kind == "event" and not self._worker.world.commits_first:
+                delivery.ack()
             if not life.stopped:
                 take(delivery)
                 return

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+
+from msgspec.structs import replace
 
 from legato.abc import Letter, Verdict
-from legato.deploy.topology import Topology
+from legato.deploy.topology import DRAIN, END, Layout, Topology
 from legato.errors import StoreUnavailable, Unavailable
 from legato.queues.memory import MemoryQueue
 from tests.property.cluster_world import World
 
-KILLS, FREEZES, OUTAGES = 4, 3, 2
+KINDS = (
+    *("kill", "kill", "freeze", "freeze", "end"),
+    *("store_outage", "broker_restart", "cut", "resize", "block"),
+)
 
 
 class Trouble:
-    """One run's troubles: a plan made of the seed, so that the same seed brings the same."""
+    """One run's troubles: a plan made of the seed, so that the same seed brings the same.
 
-    def __init__(self, world: World) -> None:
+    Args:
+        world: Whose.
+        kinds: Names of methods, of which one is chosen each time; none: there is no trouble.
+    """
+
+    def __init__(self, world: World, kinds: Sequence[str] = KINDS) -> None:
         self.world = world
         self.random = world.sim.random
+        self.kinds = kinds
         self.over = False
 
     def spoil_network(self) -> None:
@@ -44,16 +55,14 @@ class Trouble:
 
     async def rage(self, seconds: float) -> None:
         """Troubles one after another, some at once, for so long."""
+        if not self.kinds:
+            return
         self.spoil_network()
-        kinds: list[Callable[[], Awaitable[None]]] = [
-            self.kill, self.kill, self.freeze, self.freeze, self.end, self.store_outage,
-            self.broker_restart, self.cut, self.resize, self.block,
-        ]  # fmt: skip
         end = self.world.sim.clock.monotonic() + seconds
         running: set[asyncio.Task[None]] = set()
         while self.world.sim.clock.monotonic() < end:
             await asyncio.sleep(self.random.expovariate(1 / 4))
-            running.add(asyncio.ensure_future(self.random.choice(kinds)()))
+            running.add(asyncio.ensure_future(getattr(self, self.random.choice(self.kinds))()))
             running = {task for task in running if not task.done()}
         if running:
             await asyncio.wait(running)
@@ -80,22 +89,26 @@ class Trouble:
             await worker.freeze(self.random.uniform(1, 12), cut=self.random.random() < 0.7)
 
     async def store_outage(self) -> None:
+        self.world.tell("store outage")
         self.world.store_away = True
         await asyncio.sleep(self.random.uniform(0.5, 8))
         self.world.excuse()
         self.world.store_away = False
 
     async def broker_restart(self) -> None:
+        self.world.tell("broker restart")
         self.world.broker.stop()
         await asyncio.sleep(self.random.uniform(0.1, 5))
         self.world.broker.start()
 
     async def cut(self) -> None:
         """The connection of one worker breaks and is there again."""
+        self.world.tell("cut")
         if self.world.workers:
             self.random.choice(self.world.workers).queue.cut()
 
     async def block(self) -> None:
+        self.world.tell("block")
         self.world.broker.block()
         await asyncio.sleep(self.random.uniform(0.5, 4))
         self.world.broker.unblock()
@@ -104,8 +117,10 @@ class Trouble:
         """An operator changes the number of shards."""
         world = self.world
         queue = MemoryQueue(world.broker, world.app.name)
-        topology = Topology(world.store, queue, world.app.name, world.sim.clock)
+        kind = Topology if world.drains else Naive
+        topology = kind(world.store, queue, world.app.name, world.sim.clock)
         to = self.random.choice([2, 4, 8, 16])
+        world.tell(f"resize to {to}")
         for _ in range(200):
             try:
                 await queue.open()
@@ -113,5 +128,18 @@ class Trouble:
             except (Unavailable, StoreUnavailable):
                 await asyncio.sleep(0.5)
             else:
+                world.tell(f"resized to {to}")
                 break
         await queue.close()
+
+
+class Naive(Topology):
+    """Sabotage: new queues are read at once, whatever is left in the old ones."""
+
+    async def _step(self, layout: Layout, to: int, *, again: bool) -> None:
+        if layout.phase != END:
+            await super()._step(layout, to, again=again)
+            return
+        assert layout.old is not None
+        every = tuple(range(layout.old[1]))
+        await self._write(replace(layout, phase=DRAIN, drained=every, version=layout.version + 1))

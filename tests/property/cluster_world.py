@@ -78,6 +78,8 @@ class Worker:
         """Starts; waits for store and broker as long as it must."""
         self.starting = asyncio.create_task(self._start())
         await asyncio.wait({self.starting})
+        if not self.starting.cancelled():
+            self.starting.result()
 
     async def _start(self) -> None:
         for work in (self.runtime.store.open, self.queue.open, self.topology.ensure):
@@ -97,13 +99,14 @@ class Worker:
     async def point(self, name: str) -> None:
         """Here the world may kill it: then nothing that follows happens."""
         await self.life.go_on()
-        if self.world.kills(self, name):
-            self.world.spawn(self.kill())
+        if self.world.kills(name):
             self.life.dead = True
+            self.world.spawn(self.world.replaced(self))
             await asyncio.Event().wait()
 
     async def kill(self) -> None:
         """SIGKILL. Its connections break at once, its leases run on."""
+        self.world.tell(f"{self.name} is killed")
         self.life.dead = True
         self.life.wake()
         self.world.excuse()
@@ -118,6 +121,7 @@ class Worker:
 
     async def end(self) -> None:
         """SIGTERM: in good order."""
+        self.world.tell(f"{self.name} ends")
         if self in self.world.workers:
             self.world.workers.remove(self)
         await self.membership.close(8.0)
@@ -127,6 +131,7 @@ class Worker:
 
     async def freeze(self, seconds: float, *, cut: bool = True) -> None:
         """SIGSTOP for so long. The broker misses its heartbeats meanwhile."""
+        self.world.tell(f"{self.name} stops for {seconds:.1f} s")
         self.world.excuse()
         self.life.stop()
         await asyncio.sleep(seconds / 2)
@@ -151,39 +156,61 @@ class World:
         self.shards = shards
         self.count = workers
         self.prefetch = prefetch
-        self.fence = True
-        self.may_send = True
+        # What sabotage takes away:
+        self.fence = True  # the compare-and-swap of a commit
+        self.may_send = True  # a worker asks itself whether its leases still run
+        self.confirms = True  # a gateway says 200 only once the broker has confirmed
+        self.drains = True  # new queues are read once the old ones are drained
+        self.commits_first = True  # a letter is acknowledged after its commit
         self.deadly = 0.0
         self.deaths = 0
         self.most_deaths = 0
         self.store_away = False
+        self.closing = False
         self.broker = MemoryBroker()
         self.store = SharedStore(sim.clock)
         self.platform = ScriptedPlatform()
         self.router = Router(app.triggers, app.dialogs)
         self.workers: list[Worker] = []
         self.born = 0
-        self.log: list[str] = []  # everything that was shown, in order
+        self.log: list[str] = []  # what happened, with its virtual time
+        self.said: list[str] = []  # everything that was shown, in order
         self.queued: dict[int, str] = {}  # outbox id -> what
-        self.sent_by: dict[str, set[str]] = _Sets()
         self.marked: Counter[str] = Counter()
         self.excused: Counter[str] = Counter()  # may have been sent once more
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def tell(self, what: str) -> None:
+        """Something happened."""
+        self.log.append(f"{self.sim.clock.monotonic():8.3f} {what}")
+
+    def say(self, what: str, worker: Worker) -> None:
+        """Something was shown to somebody."""
+        self.said.append(what)
+        self.tell(f"{worker.name} says {what}")
 
     def delay(self, most_s: float) -> float:
         """What something takes."""
         return self.sim.random.random() * most_s
 
-    def kills(self, worker: Worker, name: str) -> bool:
-        """Whether a worker dies here."""
+    def kills(self, name: str) -> bool:
+        """Whether whoever is at this point dies there."""
         if self.deaths >= self.most_deaths or self.sim.random.random() >= self.deadly:
             return False
         self.deaths += 1
+        self.tell(f"death at {name}")
         return True
+
+    async def replaced(self, worker: Worker) -> None:
+        """A worker is dead, and a moment later another one starts."""
+        await worker.kill()
+        await asyncio.sleep(self.delay(5.0))
+        if not self.closing:
+            await self.hire()
 
     def excuse(self) -> None:
         """Something broke: what was sent and is not marked now may be sent again."""
-        for what, count in (Counter(self.log) - self.marked).items():
+        for what, count in (Counter(self.said) - self.marked).items():
             self.excused[what] = max(self.excused[what], count)
 
     def spawn(self, work: Any) -> None:
@@ -195,6 +222,7 @@ class World:
         """One more worker starts."""
         self.born += 1
         worker = Worker(self, self.born, self.sim.random.choice([0, 1, 100]))
+        self.tell(f"{worker.name} starts")
         self.workers.append(worker)
         await worker.start()
         return worker
@@ -213,6 +241,8 @@ class World:
             try:
                 await self.sim.random.choice(gateways).publish(found)
             except Unavailable:
+                if not self.confirms:
+                    return
                 await asyncio.sleep(0.5)
             else:
                 return
@@ -232,12 +262,8 @@ class World:
 
     async def close(self) -> None:
         """Everybody dies."""
+        self.closing = True
         for worker in list(self.workers):
             await worker.kill()
         if self._tasks:
             await asyncio.wait(set(self._tasks))
-
-
-class _Sets(dict[str, set[str]]):
-    def __missing__(self, name: str) -> set[str]:
-        return self.setdefault(name, set())

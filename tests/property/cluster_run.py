@@ -1,0 +1,192 @@
+"""One run of a simulated cluster: people talk, everything breaks, and at the end everybody has seen the right
+words in the right order, and nothing is left over.
+
+    python -m tests.property.cluster_run 17     # what seed 17 does, with the virtual time of each line
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections import Counter
+
+import msgspec
+
+from legato import App, Chat, Timeout
+from legato.deploy.topology import Layout
+from legato.model.events import Address, MessageReceived, User
+from legato.model.records import DEAD, FAILED, HELD, QUEUED, SENDING, UNKNOWN
+from legato.testing.simulation import simulation
+from tests.property.cluster_trouble import Trouble
+from tests.property.cluster_world import World
+
+app = App("adder")
+
+
+@app.command("start")
+async def add(chat: Chat) -> None:
+    first = await chat.ask("First?", int, retry="A number!")
+    await chat.run(asyncio.sleep, 0.5)
+    second = await chat.ask("Second?", int, retry="A number!")
+    await chat.say(f"Sum: {first + second}")
+
+
+@app.command("wait")
+async def wait(chat: Chat) -> None:
+    await chat.say("Waiting")
+    try:
+        await chat.ask("Well?", timeout=20)
+    except Timeout:
+        await chat.say("Quiet")
+
+
+app.finish()
+
+PEOPLE = 6
+AFTERWARDS = 3
+"""People who come when all trouble is over."""
+LONGEST_S = 3600.0
+"""Virtual time of a run: it takes a few minutes."""
+
+
+class Person:
+    """Somebody who talks to the bot, either an adder or one who says no more."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.texts = ["/wait"]
+        self.expected = ["Waiting", "Well?", "Quiet"]
+        if number % 3:
+            self.texts = ["/start", str(number), "no number", str(number * 10)]
+            self.expected = ["First?", "Second?", "A number!", f"Sum: {number * 11}"]
+
+    def message(self, index: int) -> MessageReceived:
+        person, text = str(self.number), self.texts[index]
+        return MessageReceived(
+            id=f"test:bot:{self.number * 100 + index}",
+            place=Address("test", "bot", person, person),
+            user=User(person, f"P{person}"),
+            text=text,
+            command=text[1:] if text.startswith("/") else "",
+            private=True,
+        )
+
+
+class Run:
+    """One run of a cluster that is disturbed while people talk.
+
+    Attributes:
+        wrong: What was found to be wrong.
+    """
+
+    def __init__(self, world: World, trouble: Trouble) -> None:
+        self.world = world
+        self.trouble = trouble
+        self.people = [Person(number) for number in range(1, PEOPLE + AFTERWARDS + 1)]
+        self.wrong: list[str] = []
+
+    async def play(self, seconds: float = 60.0) -> None:
+        """The whole run, of which so many seconds are full of trouble."""
+        world, now = self.world, self.world.sim.clock.monotonic
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                await self._play(seconds)
+        except TimeoutError:
+            self.wrong.append(f"it hangs: {now():.0f} s are over")
+        await world.close()
+        self.wrong += [text for person in self.people if (text := self._wrong(person))]
+
+    async def _play(self, seconds: float) -> None:
+        world = self.world
+        self.gateways = [await world.gateway() for _ in range(2)]
+        await asyncio.gather(*(world.hire() for _ in range(world.count)))
+        early, late = self.people[:PEOPLE], self.people[PEOPLE:]
+        talks = [asyncio.create_task(self._talk(person, seconds / 2)) for person in early]
+        await self.trouble.rage(seconds)
+        world.deadly = 0.0
+        talks += [asyncio.create_task(self._talk(person, 1.0)) for person in late]
+        await asyncio.gather(*talks)
+        await world.until(lambda: all(map(self._done, self.people)), 120)
+        await asyncio.sleep(20)  # whoever would say something twice does it now
+        await self._look_around()
+
+    def _done(self, person: Person) -> bool:
+        return person.expected[-1] in self.world.said_to(str(person.number))
+
+    async def _talk(self, person: Person, most_s: float) -> None:
+        random = self.world.sim.random
+        await asyncio.sleep(random.random() * most_s)
+        hurry = random.random() < 0.3
+        sent: list[MessageReceived] = []
+        for index in range(len(person.texts)):
+            sent.append(person.message(index))
+            await self.world.publish(self.gateways, sent[-1])
+            if random.random() < 0.3:  # the platform did not get the 200 of an earlier one
+                await self.world.publish(self.gateways, random.choice(sent))
+            await asyncio.sleep(0 if hurry else random.expovariate(1 / 5))
+
+    def _wrong(self, person: Person) -> str:
+        """What is wrong with what a person saw, "" if nothing."""
+        who, said = person.number, self.world.said_to(str(person.number))
+        once = [text for n, text in enumerate(said) if n == 0 or said[n - 1] != text]
+        if once != person.expected:
+            return f"{who} saw {said}"
+        for text, count in Counter(said).items():
+            excused = self.world.excused[f"{who}: {text}"]
+            if count > 1 + excused:
+                return f"{who} saw {text!r} {count} times, {excused} excused"
+        return ""
+
+    async def _look_around(self) -> None:
+        """Nothing is left over, and whoever comes next would be served."""
+        world, store = self.world, self.world.store
+        value = await store.get("queue", app.name)
+        assert value is not None
+        layout = msgspec.json.decode(value, type=Layout)
+        units = sorted(unit for worker in world.workers for unit in worker.membership.units)
+        queues = [name for worker in world.workers for name in worker.duties.consumers]
+        depths = [
+            depth
+            for generation, shards in layout.generations
+            for depth in await self.gateways[0].depths(generation, shards)
+        ]
+        left = {
+            "a move of queues": [] if layout.old is None else [layout],
+            "units": set(units) ^ {(n, layout.units) for n in range(layout.units)},
+            "queues": set(queues) ^ set(layout.queues()),
+            "letters": [depth for depth in depths if depth.ready or depth.consumers != 1],
+            "mail": await store.mail(),
+            "messages": await store.outbox(states=(QUEUED, SENDING), limit=10),
+            "put aside": [
+                *await store.outbox(states=(DEAD, UNKNOWN), limit=10),
+                *await store.find(status=FAILED, limit=10),
+                *await store.find(status=HELD, limit=10),
+                *[w.name for w in world.workers if w.runtime.trials.given_up],
+            ],
+            "conversations": await store.find(limit=10),
+        }
+        self.wrong += [f"{what} left: {found}" for what, found in left.items() if found]
+
+
+def run(seed: int, **changes: object) -> Run:
+    """One run, and what was wrong in it.
+
+    Args:
+        seed: Decides about all of it.
+        changes: Attributes of the world.
+    """
+    with simulation(seed) as sim:
+        world = World(sim, app)
+        world.deadly, world.most_deaths = 0.01, 4
+        for name, value in changes.items():
+            setattr(world, name, value)
+        found = Run(world, Trouble(world))
+        sim.run(found.play())
+    return found
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(name)s %(message)s")
+    played = run(int(sys.argv[1]))
+    sys.stdout.write("\n".join([*played.world.log, *played.wrong, ""]))
