@@ -6,11 +6,12 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 BOT ?= examples/adder.py
 ARGS ?=
+SOAK ?= 10
 WORKERS := -n logical --maxprocesses=8 --max-worker-restart=0
 # What the type checker reads besides `files` of pyproject.toml, as far as it exists.
 TYPED := src tests conftest.py $(wildcard examples bench docs/conf.py)
 
-.PHONY: help setup servers run demo cluster test check static fmt lint types layers cov docs bench bench-cluster lock news clean
+.PHONY: help setup servers run demo cluster test soak check static fmt lint types layers cov docs bench bench-cluster lock news clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9.%-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +39,11 @@ test: setup servers ## Run all tests: make test ARGS="-k timeout"
 test-%: .ci/venv servers ## The same on another Python: make test-3.13
 	@sh .ci/venv .venv-$* requirements/dev.lock $*
 	@.venv-$*/bin/pytest $(WORKERS) --ignore=tests/repo $(ARGS)
+
+# What takes longer the longer it is let: more seeds, more kills, more dialogs (docs/targets.md).
+soak: setup servers ## Run the trials for hours: make soak SOAK=20 ARGS="-k chaos"
+	@LEGATO_SOAK=$(SOAK) $(BIN)/pytest $(WORKERS) --timeout 7200 \
+		$$(grep -rl --include='test_*.py' 'environ.*LEGATO_SOAK' tests | sort) $(ARGS)
 
 check: static test ## Everything that must pass before a commit lands
 

@@ -19,9 +19,10 @@ from tests.integration.twitch_crowd import HEARS, Crowd
 from tests.integration.twitch_loaded_bot import FAST
 
 CHANNELS, VIEWERS = 100, 50
-KILLED = 8 * int(os.environ.get("LEGATO_SOAK", "1"))
+SOAK = int(os.environ.get("LEGATO_SOAK", "1"))
+KILLED = 8 * SOAK
 """Viewers of each channel when the bot is killed; LEGATO_SOAK=6 makes them about five thousand."""
-pytestmark = pytest.mark.timeout(300)  # it is much, and the machine may be busy
+pytestmark = pytest.mark.timeout(300 * SOAK)  # it is much, and the machine may be busy
 ROUND_S = 210
 """150 messages in each channel, of which 20 are allowed in 30 seconds."""
 
@@ -96,7 +97,7 @@ async def _finished(path: Path) -> None:
         )
 
     try:
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(100 * SOAK):
             while await busy():  # noqa: ASYNC110 # nothing announces it
                 await asyncio.sleep(0.05)
     finally:
@@ -118,7 +119,7 @@ async def test_killed_in_the_middle_every_open_dialog_goes_on(
         everything = len(HEARS) * len(crowd.viewers)
         async with loaded(twitch, path) as bot:
             crowd.speak()
-            await twitch.world.until(lambda: crowd.answers >= everything // 2, 100)
+            await twitch.world.until(lambda: crowd.answers >= everything // 2, 100 * SOAK)
             bot.kill()
             await bot.wait()
         assert crowd.answers < everything
@@ -126,7 +127,7 @@ async def test_killed_in_the_middle_every_open_dialog_goes_on(
         async with loaded(twitch, path) as bot:
             await _finished(path)
             crowd.speak()  # what was said to a dead bot is lost: Twitch tells it nobody later
-            await twitch.world.until(lambda: crowd.done, 100)
+            await twitch.world.until(lambda: crowd.done, 100 * SOAK)
             bot.terminate()
             assert await bot.wait() == 0
         assert crowd.wrong == []
