@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from legato import App
-from legato.deploy.function import Function
+from legato.deploy.function.aws import Lambda
+from legato.deploy.function.core import Function
 from legato.deploy.loader import load_app
 from legato.stores.sqlite import SQLiteStore
 from legato.testing.fake_twitch import FakeTwitch
@@ -45,8 +46,9 @@ def function_url(app: App) -> Iterator[str]:
             }
             with one_at_a_time:
                 function = Function(app, {})
+                handler = Lambda(function)
                 try:
-                    answer = function.aws(event, Context())
+                    answer = handler(event, Context())
                 finally:
                     function.close()
             self.send_response(answer["statusCode"])

@@ -362,7 +362,7 @@ class World:
         runtime = process.runtime
         platform = runtime.platforms["test", "bot"]
         received = await runtime.receive(platform, body, may_reply=bool(self.webhook))
-        if self.webhook == "last":  # as in deploy/function.py
+        if self.webhook == "last":  # as in deploy/function/core.py
             if received.release is not None:
                 received.release()
             elif received.reply is not None:

@@ -291,8 +291,8 @@ class App(Router):
         return await broadcast(self._runtime, to, message, id=id, progress=progress)
 
     def aws_lambda(self, **options: Any) -> Callable[[Any, Any], Any]:
-        """A handler for AWS Lambda: `handler = app.aws_lambda()`. See legato.deploy.function."""
-        return self._shell("function").aws_lambda(self, **options)  # type: ignore[no-any-return]
+        """A handler for AWS Lambda: `handler = app.aws_lambda()`. See legato.deploy.function.aws."""
+        return self._shell("function.aws").aws_lambda(self, **options)  # type: ignore[no-any-return]
 
     def asgi(self, **options: Any) -> Any:
         """An ASGI application that serves the webhooks. See legato.deploy.http."""

@@ -110,6 +110,11 @@ class Dispatcher:
         if lane.name.endswith(BULK):
             self._bulk_lanes -= 1
 
+    def waiting(self) -> set[str]:
+        """The items' own lanes: a broadcast's is that of its chat."""
+        entries = [entry for lane in self.lanes.values() for entry in lane.queue]
+        return {entry.lane for entry in entries if isinstance(entry, OutboxItem)}
+
     def make_ready(self, lane: Lane) -> None:
         """Hands the lane to the next free worker."""
         lane.state = READY

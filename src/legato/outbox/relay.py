@@ -314,6 +314,10 @@ class Relay:
         queued = sum(len(lane.queue) for lane in self._lanes.lanes.values())
         return queued + len(self._late) + len(self._sender.settler) + len(self._sender.telling)
 
+    def waiting(self) -> set[str]:
+        """Lanes in which items wait."""
+        return self._lanes.waiting()
+
     def known_ids(self) -> set[int]:
         """Ids of the items this process is responsible for."""
         ids = {entry.id for lane in self._lanes.lanes.values() for entry in lane.queue}

@@ -8,7 +8,8 @@ import pytest
 from legato import App, Chat
 from legato.app.runtime import Runtime
 from legato.deploy.clock import SystemClock
-from legato.deploy.function import Function
+from legato.deploy.function.aws import Lambda
+from legato.deploy.function.core import Function
 from legato.deploy.http import Endpoint
 from legato.deploy.signature import signature
 from legato.platforms.telegram import Telegram
@@ -98,8 +99,8 @@ def test_a_function_takes_it_and_sends_everything_by_itself(
     }
     event = event_of("POST", "/telegram", body.decode(), headers)
 
-    assert process.aws(event, Context()) == {"statusCode": 200}
+    assert Lambda(process)(event, Context()) == {"statusCode": 200}
     assert [call.params["text"] for call in telegram.calls] == ["one"]
 
     forged = event | {"body": update(2).decode()}
-    assert process.aws(forged, Context())["statusCode"] == 401
+    assert Lambda(process)(forged, Context())["statusCode"] == 401

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from legato import App, Chat
-from legato.deploy import function as function_module
-from legato.deploy.function import Function
+from legato.deploy.function import core
+from legato.deploy.function.aws import Lambda
+from legato.deploy.function.core import Function
+from legato.deploy.function.invocation import Invocation
 from legato.errors import ConfigError, StoreUnavailable
 from legato.model.records import Commit
 from legato.testing.clock import FakeClock
@@ -87,7 +89,7 @@ class Service:
         return request("POST", "/telegram", body)
 
     def invoke(self, event: object, left_ms: int = 8000) -> dict[str, Any]:
-        return self.process.aws(event, Context(left_ms))
+        return Lambda(self.process)(event, Context(left_ms))
 
     def says(self, text: str) -> str:
         """The text in the answer, "" if none rides there."""
@@ -170,7 +172,8 @@ def test_an_update_whose_earlier_messages_did_not_get_out_is_asked_for_again(
 
 def test_timers_fire_at_any_touch(service: Service) -> None:
     clock = FakeClock()
-    service.process._clock = clock
+    service.process.clock = clock
+    service.process.invocation = Invocation(clock)
     service.says("/soon")
     assert service.invoke({"source": "aws.events"}) == {"woken": 0, "left": 0}
     clock.advance(61)
@@ -291,6 +294,6 @@ def test_old_update_ids_are_forgotten_by_touches(
     monkeypatch.setattr(runtime, "purge", purge)
     service.invoke({})
     assert purged == []
-    monkeypatch.setattr(function_module, "PURGE_EVERY_MS", -1)
+    monkeypatch.setattr(core, "PURGE_EVERY_MS", -1)
     service.invoke({})
     assert purged == [1]

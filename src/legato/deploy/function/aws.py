@@ -1,0 +1,150 @@
+"""AWS Lambda: `handler = app.aws_lambda()`.
+
+    function URL, HTTP API (payload 2.0)   requestContext.http; an answer with `cookies` beside `headers`
+    REST API (payload 1.0), ALB            httpMethod; an answer with multiValueHeaders where the event has them
+    anything else                          a touch: timers fire, deliveries that were left are made
+
+The handler is no coroutine, since Lambda's Python runtime calls none; it runs one event loop that lives as
+long as the process. Header names are compared in lower case, and a body in base64 is decoded before its
+signature is checked.
+
+Read on 2026-11-28: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html,
+https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html,
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from legato.abc import HttpRequest, HttpResponse
+from legato.deploy.function.core import Function
+
+if TYPE_CHECKING:
+    from legato.app.app import App
+
+DEFAULT_S = 10.0
+"""Time for an invocation whose context tells none."""
+
+Answer = dict[str, Any]
+
+
+def aws_lambda(app: App, **flags: str) -> Callable[[Any, Any], Answer]:
+    """A handler for AWS Lambda.
+
+    It takes its settings from the environment: LEGATO_STORE (one that outlives the process),
+    TELEGRAM_TOKEN, TELEGRAM_SECRET ... A bot that was set up by `legato run` on the same store needs no
+    secret: the store has it.
+
+    Args:
+        app: The bot.
+        flags: Settings that go before the environment, as in store="sqlite:////mnt/data/bot.db".
+    """
+    return Lambda(Function(app, flags))
+
+
+class Lambda:
+    """The handler."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+
+    def __call__(self, event: Any, context: Any = None) -> Answer:
+        """Handles one invocation.
+
+        Raises:
+            ConfigError, StoreError: It cannot run like this.
+        """
+        return self.function.run(self._handle(event, time_left_s(context)))
+
+    async def _handle(self, event: Any, budget_s: float) -> Answer:
+        request = read_request(event)
+        if request is None:
+            return dict(await self.function.touch(budget_s))
+        return _answered(event, await self.function.request(request, budget_s))
+
+
+def time_left_s(context: Any) -> float:
+    """Seconds that the invocation has."""
+    tell = getattr(context, "get_remaining_time_in_millis", None)
+    return tell() / 1000 if tell is not None else DEFAULT_S
+
+
+def read_request(event: Any) -> HttpRequest | None:
+    """The HTTP request in an event, None if it holds none."""
+    if not isinstance(event, dict):
+        return None
+    about = event.get("requestContext")
+    http = about.get("http") if isinstance(about, dict) else None
+    if isinstance(http, dict):
+        method, path = http.get("method", ""), event.get("rawPath")
+        query = str(event.get("rawQueryString") or "")
+    elif isinstance(event.get("httpMethod"), str):
+        method, path = event["httpMethod"], event.get("path")
+        query = _query(event)
+    else:
+        return None
+    path = str(path or "/")
+    url = f"{path}?{query}" if query else path
+    return HttpRequest(str(method), url, _headers(event), read_body(event))
+
+
+def read_body(event: dict[str, Any]) -> bytes:
+    """The bytes that were sent."""
+    text = str(event.get("body") or "")
+    if not event.get("isBase64Encoded"):
+        return text.encode("utf-8", "surrogatepass")
+    from binascii import a2b_base64
+
+    try:
+        return a2b_base64(text)
+    except ValueError:
+        return b""  # the platform finds that there is nothing in it
+
+
+def _headers(event: dict[str, Any]) -> dict[str, str]:
+    """Names in lower case; the last one of several counts, as for every server of ours."""
+    single, several = event.get("headers") or {}, event.get("multiValueHeaders") or {}
+    found = {str(name).lower(): str(value) for name, value in single.items()}
+    return found | {
+        str(name).lower(): str(values[-1]) for name, values in several.items() if values
+    }
+
+
+def _query(event: dict[str, Any]) -> str:
+    """The query of payload 1.0. A load balancer gives it as it was sent, a gateway decoded."""
+    single = event.get("queryStringParameters") or {}
+    several = event.get("multiValueQueryStringParameters") or {k: [v] for k, v in single.items()}
+    pairs = [(name, value) for name, values in several.items() for value in values]
+    if not pairs:
+        return ""
+    from urllib.parse import quote
+
+    safe = "%+" if "elb" in event["requestContext"] else ""
+    return "&".join(f"{quote(str(k), safe=safe)}={quote(str(v), safe=safe)}" for k, v in pairs)
+
+
+def _answered(event: dict[str, Any], response: HttpResponse) -> Answer:
+    found: Answer = {"statusCode": response.status}
+    if not response.body and not response.headers and "httpMethod" not in event:
+        return found
+    if event.get("multiValueHeaders") is not None and "httpMethod" in event:
+        found["multiValueHeaders"] = {name: [value] for name, value in response.headers.items()}
+    else:
+        found["headers"] = response.headers
+    try:
+        found["body"] = response.body.decode()
+    except UnicodeDecodeError:
+        from base64 import b64encode
+
+        found |= {"body": b64encode(response.body).decode(), "isBase64Encoded": True}
+    if "httpMethod" in event and "elb" in (event.get("requestContext") or {}):
+        from http import HTTPStatus
+
+        found["statusDescription"] = f"{response.status} {HTTPStatus(response.status).phrase}"
+        found.setdefault("isBase64Encoded", False)
+    return found
+
+
+__all__ = ["Lambda", "aws_lambda", "read_body", "read_request", "time_left_s"]

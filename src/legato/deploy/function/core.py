@@ -1,0 +1,238 @@
+"""One App in one process of a function service: requests and touches in, answers out.
+
+Within an invocation the Turn runs, is committed and delivered; the last message rides in the response.
+Nothing is left to run afterwards, since the machine stands still until the next invocation. Timers fire at
+any touch: a scheduler that invokes the function every minute keeps them near their time.
+
+This file is on the way of a cold start: what only some invocations need is imported by them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec.structs import replace
+
+from legato.abc import Clock, HttpRequest, HttpResponse, Platform
+from legato.app.runtime import Runtime, RuntimeSettings
+from legato.app.settings import Settings, load_settings
+from legato.deploy.clock import SystemClock
+from legato.deploy.function.invocation import Invocation, ended
+from legato.deploy.function.lazy import LazyHttp
+from legato.deploy.parts import hosted_platforms, make_store
+from legato.deploy.signature import check_request, may_reply
+from legato.errors import Forged, StoreError, Unavailable
+from legato.model.shards import SLOTS
+
+if TYPE_CHECKING:
+    from legato.app.app import App
+
+T = TypeVar("T")
+
+BODY_LIMIT = 1_000_000
+STRANGE_MS = 60_000
+"""Deliveries older than this are of an invocation that died; younger ones may be another's, which
+delivers them itself."""
+PURGE_EVERY_MS = 3_600_000
+OTHERS_S = 2.0
+LAST_ID = 2**63 - 1
+ALL = range(SLOTS)
+
+log: logging.Logger = logging.getLogger("legato.function")
+
+
+class Function:
+    """One App in one process of a function service.
+
+    Everything is made at the first invocation, when all dialogs are there, and kept for the next: one
+    event loop, and clients that are made within it.
+
+    Args:
+        app: The bot.
+        flags: Settings that go before the environment.
+    """
+
+    def __init__(self, app: App, flags: Mapping[str, str]) -> None:
+        self.clock: Clock = SystemClock()
+        self.invocation: Invocation = Invocation(self.clock)
+        self._app = app
+        self._flags = flags
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._runtime: Runtime | None = None
+        self._platforms: dict[str, Platform] = {}
+        self._left: set[str] = (
+            set()
+        )  # lanes with something that the last invocation could not deliver
+        self._purged_ms = 0
+        self._key = ""
+
+    # -- entries ----------------------------------------------------------------------------------
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine on the loop of this process, from a handler that is no coroutine itself."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        return self._loop.run_until_complete(work)
+
+    async def request(self, request: HttpRequest, budget_s: float) -> HttpResponse:
+        """Answers one HTTP request within so many seconds.
+
+        Raises:
+            ConfigError, StoreError: It cannot run like this.
+        """
+        async with self.invoked(budget_s) as runtime:
+            platform = self._platforms.get(request.url.partition("?")[0])
+            if platform is None:
+                return answer(404, "not found")
+            if request.method != "POST":
+                return answer(405, "POST only", allow="POST")
+            if len(request.body) > BODY_LIMIT:
+                return answer(413, "too large")
+            try:
+                return await self._update(runtime, platform, request)
+            except Forged as error:
+                log.warning("a request to %s was refused: %s", request.url, error)
+                return answer(401, "unauthorized")
+            except Unavailable as error:
+                return later(str(error), error.retry_after_s)
+            except StoreError as error:
+                return later(str(error), 1)
+
+    async def touch(self, budget_s: float) -> dict[str, int]:
+        """Lets what is due happen: a scheduler's tick, or an operator who tries the function.
+
+        Returns:
+            How many conversations were woken, and how many messages could not be delivered yet.
+        """
+        async with self.invoked(budget_s) as runtime:
+            now_ms = self.clock.now_ms()
+            await runtime.relay.recover(lambda item: item.created_ms < now_ms - STRANGE_MS)
+            await runtime.leftovers.look(self.invocation.left_s)
+            woken = await runtime.tick()
+            await self._delivered(runtime, "")
+            if now_ms - self._purged_ms > PURGE_EVERY_MS:
+                self._purged_ms = now_ms
+                await runtime.purge()
+            return {"woken": woken, "left": runtime.relay.left}
+
+    @asynccontextmanager
+    async def invoked(self, budget_s: float) -> AsyncIterator[Runtime]:
+        """One invocation, for which the function has so many seconds."""
+        self.invocation.begin(budget_s)
+        runtime = self._runtime or await self._start()
+        # A Turn is acknowledged early only if it would outlast the invocation.
+        runtime.settings = replace(runtime.settings, ack_after_s=self.invocation.left_s)
+        if self._left:
+            lanes, self._left = self._left, set()
+            await runtime.relay.recover(lambda item: item.lane in lanes)
+        try:
+            yield runtime
+        finally:
+            await ended(runtime.tasks.running)
+            self._left = runtime.relay.waiting()
+            runtime.relay.drop(ALL)
+
+    def close(self) -> None:
+        """Ends it in order, as tests must; a function service just stops the process."""
+        if self._loop is not None:
+            if self._runtime is not None:
+                self.run(self._runtime.stop(1.0))
+                self.run(self._runtime.http.close())
+            self._loop.close()
+        self._loop = self._runtime = None
+
+    # -- one update -------------------------------------------------------------------------------
+
+    async def _update(
+        self, runtime: Runtime, platform: Platform, request: HttpRequest
+    ) -> HttpResponse:
+        check_request(platform, request, self._key, self.clock)
+        answers = may_reply(request.headers)
+        received = await runtime.receive(platform, request.body, may_reply=answers)
+        if received.release is not None:
+            received.release()  # the others go first: only then is it answered
+        elif received.reply is not None:
+            # A repeated update: whoever had it first may have died before the others were sent.
+            await runtime.relay.recover(lambda item: item.lane == received.lane)
+        await runtime.tick()
+        await self._delivered(runtime, received.lane)
+        if received.reply is None:
+            return HttpResponse(200)
+        if not runtime.relay.idle(received.lane):
+            # What must stand before the reply is not there: the update comes again, and gets it.
+            raise Unavailable("messages before the answer could not be delivered in time")
+        return HttpResponse(200, {"content-type": received.reply_type}, received.reply)
+
+    async def _delivered(self, runtime: Runtime, lane: str) -> None:
+        """Delivers everything, as far as there is time; what is for `lane` goes before all."""
+        if runtime.busy:
+            await self._in_time(runtime.drained())
+        if lane and not runtime.relay.idle(lane):
+            await self._in_time(runtime.relay.delivered(lane, LAST_ID))
+        # A chat that must wait (a limit, a backoff) keeps the other ones no longer than this.
+        await runtime.relay.flush(min(OTHERS_S, self.invocation.left_s))
+
+    async def _in_time(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await asyncio.wait_for(work, self.invocation.left_s)
+        except TimeoutError:
+            pass  # whoever needs it looks for itself
+
+    # -- the first one ----------------------------------------------------------------------------
+
+    async def _start(self) -> Runtime:
+        settings = load_settings(self._flags, folders=["."])
+        platforms = hosted_platforms(settings, self._app.prefixes, self.clock)
+        self._key = settings.key
+        # Shared: the service runs several of us at once, or has one frozen that would hold the lock
+        # for ever. The fence keeps conversations whole.
+        store = make_store(settings.store or "sqlite:///legato.db", threads=False, shared=True)
+        runtime = Runtime(
+            self._app,
+            store=store,
+            platforms=platforms,
+            clock=self.clock,
+            http=LazyHttp(),
+            settings=self._knobs(settings),
+        )
+        await store.open()
+        try:
+            for platform in platforms:
+                await platform.load(store)
+            self._app.attach(runtime)
+            old_ms = self.clock.now_ms() - STRANGE_MS
+            await runtime.relay.recover(lambda item: item.created_ms < old_ms)
+            await runtime.resume()
+        except BaseException:
+            await store.close()
+            raise
+        self._platforms = {f"/{platform.name}": platform for platform in platforms}
+        self._runtime = runtime
+        return runtime
+
+    def _knobs(self, settings: Settings) -> RuntimeSettings:
+        return RuntimeSettings(
+            cache=settings.cache,
+            webhook_reply=settings.webhook_reply,
+            reply_last=True,
+            step_timeout_s=settings.step_timeout,
+            term=self.invocation,
+        )
+
+
+def answer(status: int, text: str, **headers: str) -> HttpResponse:
+    """A plain answer."""
+    return HttpResponse(status, {"content-type": "text/plain"} | headers, text.encode())
+
+
+def later(why: str, retry_after_s: int) -> HttpResponse:
+    """Nothing was lost, and nothing is promised: the update comes again."""
+    log.warning("an update was not finished, the platform repeats it: %s", why)
+    return answer(503, "try again", **{"retry-after": str(max(1, retry_after_s))})
+
+
+__all__ = ["Function", "answer", "later"]
