@@ -250,10 +250,7 @@ class Actors:
                 return False
             began = observer.begin_update(letter.id, trace=letter.trace, at_ms=letter.at_ms)
             try:
-                if work.delivery.redelivered:
-                    await self._runtime.trials.event(work.event, lambda: self._handle(work))
-                else:
-                    await self._handle(work)
+                await self._runtime.handle(work.event, suspect=work.delivery.redelivered)
             except StoreCorrupt:
                 raise
             except (StoreError, Unavailable) as error:
@@ -266,9 +263,6 @@ class Actors:
             self.stats["again"] += 1
             await self._clock.sleep(pause_s)
             pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
-
-    async def _handle(self, work: Work) -> None:
-        await self._runtime.handle(work.event)
 
     def _leaving(self, actor: Actor) -> bool:
         slots = self._share.slots

@@ -84,6 +84,7 @@ class Leftovers:
         Raises:
             StoreError: The store cannot be read.
         """
+        self._trials.since_ms = self._clock.now_ms()
         after = ""
         while rows := await self._store.find(status=RUNNING, after=after, limit=PAGE, slots=slots):
             await _over([self._spawn(self._wake(row), row.key) for row in rows], patience_s)
@@ -156,11 +157,10 @@ class Leftovers:
     async def _if_wanted(self, mail: Mail, event: AnyEvent) -> None:
         if not await self._dispatcher.wanted(mail, event):
             return
-        if mail.key in self._suspect:  # only the first of a lane can have been under way
-            await self._trials.event(event, lambda: self._dispatcher.apply_mail(event))
-            self._suspect.discard(mail.key)
-        else:
-            await self._dispatcher.apply_mail(event)
+        suspect = mail.key in self._suspect  # only the first of a lane can have been under way
+        work = self._dispatcher.apply_mail
+        await self._trials.event(event, lambda: work(event), suspect=suspect)
+        self._suspect.discard(mail.key)
 
 
 async def _over(tasks: list[Task], patience_s: float | None) -> None:

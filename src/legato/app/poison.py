@@ -1,10 +1,18 @@
 """Events that end the process: a bug that eats all memory, an exit in the middle of a dialog.
 
 What was begun before and never came to its end is suspect: a letter that is handed out again, a Turn that
-was interrupted, the first letter of a mailbox. Each try of it is counted in the store before it begins. After
-the first death, suspects run side by side as ever; those that were under way at a second one run alone, so
-that only the guilty one is counted from then on. After TRIES it is put aside, for people to look at, and
-everything behind it goes on.
+was interrupted, a timer that was due before, the first letter of a mailbox. Each try of it is counted in the
+store before it begins, inside its lane, so that nothing is counted that only waits.
+
+    1st death   nothing is known: what is not suspect costs nothing
+    2nd death   suspects ran side by side: those that were under way have 1 try now
+    3rd death   those ran alone, one after another: only one of them was under way, and is to blame
+    after that  it is put aside, for people to look at, and everything behind it goes on
+
+While one runs alone, whatever else comes waits. What has outlived its time alone (a slow step) goes on beside
+the others, without blame, and is given twice that time at its next try, so that a slow death is blamed on
+the right one, too, some deaths later. Who is let go of (a shard that moves, a store that is away) has
+survived: its try is taken back.
 
 The broker's own count (its delivery limit) would put aside whatever else was in hand at that moment.
 """
@@ -14,25 +22,62 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import TypeVar
 
+import msgspec
+from msgspec import Struct
+
 from legato.abc import Clock, Store
+from legato.app.aside import Aside
+from legato.app.room import Room
 from legato.app.router import Router
-from legato.engine import changes, journal
+from legato.errors import StoreError, Unavailable
 from legato.model.events import AnyEvent
-from legato.model.records import CONFLICT, FAILED, HELD, Commit, Conversation, Loaded
+from legato.model.records import RUNNING, Commit, Conversation
 
 log: logging.Logger = logging.getLogger("legato.worker")
 
 T = TypeVar("T")
 
-SPACE = "attempt"
+SPACE = "sent"
+"""Where tries are counted: of all values, only these are purged by their age, if a death between a commit
+and the end of its trial leaves one behind."""
 TRIES = 3
-"""Lives that one event may cost: the first, and those that are counted."""
-SURVIVED_S = 5.0
-"""A suspect that runs for so long (a slow step) does not hold up the others any more."""
-MOST_ROUNDS = 10
+"""Deaths that one event may cost, if it dies fast."""
+MOST_TRIES = 10
+"""Deaths that anything may be under way at."""
+BLAME = 2
+"""A death alone; one beside others that have outlived their own time counts half."""
+ALONE_S = 1.0
+"""How long a suspect runs alone at first."""
+LONGEST_ALONE_S = 16.0
+RESTORE_S = 2.0
+
+
+class Count(Struct, frozen=True, array_like=True):
+    """What is known of one suspect.
+
+    Attributes:
+        tries: Deaths that it was under way at, but for the first.
+        blame: See BLAME.
+    """
+
+    tries: int = 0
+    blame: int = 0
+
+    @property
+    def guilty(self) -> bool:
+        """Whether it is not tried any more."""
+        return self.blame >= BLAME or self.tries >= MOST_TRIES - 1
+
+    @property
+    def alone_s(self) -> float:
+        """How long it holds up the others at its next try."""
+        return float(min(LONGEST_ALONE_S, ALONE_S * 2 ** max(0, self.tries - 1)))
+
+
+NEVER = Count()
+_count = msgspec.json.Decoder(Count)
 
 
 class Trials:
@@ -44,125 +89,128 @@ class Trials:
 
     Attributes:
         given_up: How many were put aside here.
+        since_ms: When something was taken over last: timers that were due before are suspect.
     """
 
     def __init__(self, store: Store, clock: Clock, router: Router) -> None:
         self._store = store
         self._clock = clock
-        self._router = router
-        self._alone = asyncio.Lock()
-        self._counted: set[str] = set()
+        self._aside = Aside(store, clock, router)
+        self._room = Room(clock)
+        self._ours: dict[str, Count] = {}  # what was known before tries of this process
         self.given_up: int = 0
+        self.since_ms: int = 0
 
-    async def event(self, event: AnyEvent, work: Callable[[], Awaitable[object]]) -> None:
-        """Applies an event that was handed out before, or puts it aside.
+    async def event(
+        self, event: AnyEvent, work: Callable[[], Awaitable[T]], *, suspect: bool = True
+    ) -> T | None:
+        """Applies an event, or puts it aside: None then. To be called within its lane.
+
+        Args:
+            event: Which.
+            work: Applies it.
+            suspect: It was handed out before. If not, it only waits until nobody is tried alone.
 
         Raises:
             StoreError, Unavailable: To be called again.
         """
-        await self._try(event.id, work, lambda why: self._set_aside(event, why))
+        if not suspect:
+            return await (work() if self._room.calm else self._beside(work))
+        return await self._try(
+            f"attempt|{event.id}",
+            work,
+            lambda why, again: self._aside.event(event, why, blindly=again),
+        )
 
-    async def turn(self, row: Conversation, work: Callable[[], Awaitable[object]]) -> None:
-        """Goes on with an interrupted Turn, or parks its conversation.
+    async def turn(self, row: Conversation, work: Callable[[], Awaitable[None]]) -> None:
+        """Goes on with an interrupted Turn, or what is due in a conversation; or parks it. To be called
+        within its lane.
 
         Raises:
             StoreError, Unavailable: To be called again.
         """
-        name = f"{row.key}|{row.epoch}|{row.head}"
-        await self._try(name, work, lambda why: self._park(row.key, why, None))
+        if row.status == RUNNING or 0 < row.wake_ms <= self.since_ms:
+            name = f"attempt|{row.key}|{row.epoch}"
+            await self._try(name, work, lambda why, _: self._aside.turn(row, why))
+        else:
+            await (work() if self._room.calm else self._beside(work))
 
     # -- one trial ----------------------------------------------------------------------------
+
+    async def _beside(self, work: Callable[[], Awaitable[T]]) -> T:
+        stay = await self._room.enter(alone=False, seconds=ALONE_S)
+        try:
+            return await work()
+        finally:
+            await stay.end()
 
     async def _try(
         self,
         name: str,
-        work: Callable[[], Awaitable[object]],
-        give_up: Callable[[str], Awaitable[object]],
-    ) -> None:
-        count = int(await self._store.get(SPACE, name) or b"0")
-        if name in self._counted:  # this process has counted it, and lives
-            await work()
-        elif count >= TRIES - 1:
-            why = f"the process died {TRIES} times while it worked on this ({name})"
-            log.error("put aside, after it ended %d processes: %s", TRIES, name)
-            await give_up(why)
-            self.given_up += 1
-        elif not count:
-            await self._count(name, 1)
-            await work()
-        else:
-            await self._alone_with(name, count + 1, work)
-        await self._forget(name)
-
-    async def _alone_with(
-        self, name: str, count: int, work: Callable[[], Awaitable[object]]
-    ) -> None:
-        await self._alone.acquire()
-        over = False
-
-        def release() -> None:
-            nonlocal over
-            if not over:
-                over = True
-                self._alone.release()
-
-        async def survived() -> None:
-            await self._clock.sleep(SURVIVED_S)
-            release()
-
-        limit = asyncio.create_task(survived())
+        work: Callable[[], Awaitable[T]],
+        give_up: Callable[[str, bool], Awaitable[bool]],
+    ) -> T | None:
+        before = self._ours.get(name) or _read(await self._store.get(SPACE, name))
+        if before.guilty and await self._given_up(name, before, give_up):
+            return None
+        stay = await self._room.enter(
+            alone=before.tries > 0,
+            seconds=before.alone_s,
+            outlived=lambda: self._acquit(name, before),
+        )
+        self._ours[name] = before
         try:
-            await self._count(name, count)
-            await work()
-        finally:
-            release()
-            limit.cancel()
-            with suppress(asyncio.CancelledError):
-                await limit
-
-    async def _count(self, name: str, count: int) -> None:
-        await self._put(name, str(count).encode())
-        self._counted.add(name)
-
-    async def _forget(self, name: str) -> None:
+            blame = (BLAME // 2 if self._room.outlived else BLAME) if stay.alone else 0
+            await self._put(name, Count(before.tries + 1, before.blame + blame))
+            result = await work()
+        except BaseException as error:
+            await stay.end()
+            await self._take_back(name, before, error)
+            raise
+        await stay.end()
         await self._put(name, None)
-        self._counted.discard(name)
+        self._ours.pop(name, None)
+        return result
 
-    async def _put(self, name: str, value: bytes | None) -> None:
+    async def _given_up(
+        self, name: str, before: Count, give_up: Callable[[str, bool], Awaitable[bool]]
+    ) -> bool:
+        again = before.tries >= MOST_TRIES or before.blame >= 2 * BLAME
+        # Finding out where it belongs asks the bot's own patterns, which may be what ends the process.
+        await self._put(name, Count(before.tries + 1, before.blame + BLAME))
+        deaths = before.tries + 1
+        if not await give_up(f"the process died {deaths} times while it worked on this", again):
+            return False
+        log.error("put aside, it ended the process %d times: %s", deaths, name)
+        self.given_up += 1
+        await self._put(name, None)
+        return True
+
+    async def _acquit(self, name: str, before: Count) -> None:
+        """It has outlived its time: whoever ends the process now, it has no blame in it."""
+        try:
+            await self._put(name, Count(before.tries + 1, before.blame))
+        except StoreError as error:
+            log.debug("the blame of %s stays: %s", name, error)
+
+    async def _take_back(self, name: str, before: Count, error: BaseException) -> None:
+        """The process has survived this try. What is known of it is as before."""
+        try:
+            async with asyncio.timeout(RESTORE_S):
+                await self._put(name, None if before == NEVER else before)
+        except (StoreError, TimeoutError) as failure:
+            log.debug("the try of %s is counted: %s", name, failure)
+            if isinstance(error, StoreError | Unavailable):
+                return  # it comes again, and is then known to have survived
+        self._ours.pop(name, None)
+
+    async def _put(self, name: str, count: Count | None) -> None:
+        value = None if count is None else msgspec.json.encode(count)
         await self._store.commit(Commit(at_ms=self._clock.now_ms(), puts=((SPACE, name, value),)))
 
-    # -- putting aside ------------------------------------------------------------------------
 
-    async def _set_aside(self, event: AnyEvent, why: str) -> None:
-        """The conversation that it is for fails, and keeps it for the retry; one that is for none is
-        kept as dead.
-        """
-        inner: str = getattr(event, "key", "")
-        for key in (inner,) if inner else self._router.keys(event):
-            if await self._park(key, why, event):
-                return
-        now_ms = self._clock.now_ms()
-        put = ("dead-update", event.id, journal.encode(event))
-        await self._store.commit(Commit(at_ms=now_ms, update_id=event.id, puts=(put,)))
-
-    async def _park(self, key: str, why: str, event: AnyEvent | None) -> bool:
-        """Whether a conversation stands there, which is parked now."""
-        for _ in range(MOST_ROUNDS):
-            loaded: Loaded | None = await self._store.load(key)
-            if loaded is None:
-                return False
-            parked = loaded.conversation.status in (FAILED, HELD)
-            now_ms = self._clock.now_ms()
-            if parked and event is None:
-                return True
-            commit = (
-                Commit(at_ms=now_ms, deposit=(changes.kept_mail(loaded.conversation, event),))
-                if parked and event is not None
-                else changes.failed(loaded, why, event, now_ms)
-            )
-            if (await self._store.commit(commit)).result != CONFLICT:
-                return True
-        return False
+def _read(value: bytes | None) -> Count:
+    return NEVER if value is None else _count.decode(value)
 
 
 __all__ = ["TRIES", "Trials"]

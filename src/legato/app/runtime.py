@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 from legato.abc import Clock, HttpClient, Platform, Store, Verdict
@@ -36,7 +37,7 @@ from legato.engine.writer import ReplySlot
 from legato.errors import Malformed, StoreError, Unavailable
 from legato.model.events import Address, AnyEvent
 from legato.model.ids import place_of
-from legato.model.records import RUNNING, Commit, Conversation, OutboxItem
+from legato.model.records import Commit, Conversation, OutboxItem
 from legato.model.shards import slot_of_key
 from legato.outbox.relay import Relay
 
@@ -290,10 +291,13 @@ class Runtime:
         slotted = key and self.share is not WHOLE
         return self.tasks.spawn(work, slot_of_key(key) if slotted else -1)
 
-    async def handle(self, event: AnyEvent, *, slot: ReplySlot | None = None) -> Outcome:
-        """Applies one event, after all earlier ones of its lane."""
-        dispatch = self.dispatcher.dispatch
-        outcome = await self.lanes.run(self.router.lane(event), lambda: dispatch(event, slot=slot))
+    async def handle(
+        self, event: AnyEvent, *, slot: ReplySlot | None = None, suspect: bool = False
+    ) -> Outcome:
+        """Applies one event, after all earlier ones of its lane, or puts aside what is too suspect."""
+        work = partial(self.dispatcher.dispatch, event, slot=slot)
+        tried = partial(self.trials.event, event, work, suspect=suspect)
+        outcome = await self.lanes.run(self.router.lane(event), tried) or TAKEN
         if outcome.duplicate:
             self.stats["duplicates"] += 1
         elif not outcome.taken:
@@ -344,12 +348,9 @@ class Runtime:
             return
         lane = self.router.lane_of(key)
         try:
-            if row.status == RUNNING:
-                await self.lanes.run(
-                    lane, lambda: self.trials.turn(row, lambda: self.dispatcher.wake(key, row))
-                )
-            else:
-                await self.lanes.run(lane, lambda: self.dispatcher.wake(key, row))
+            await self.lanes.run(
+                lane, lambda: self.trials.turn(row, lambda: self.dispatcher.wake(key, row))
+            )
         except (StoreError, Unavailable) as error:
             log.warning("conversation %s could not be woken: %s", key, error)
 

@@ -28,6 +28,7 @@ def of_runtime(runtime: Runtime) -> Iterator[Sample]:
     yield Sample("legato_ignored_updates_total", stats["ignored"])
     yield Sample("legato_duplicate_updates_total", stats["duplicates"])
     yield Sample("legato_malformed_updates_total", stats["malformed"])
+    yield Sample("legato_poison_updates_total", runtime.trials.given_up)
     yield Sample("legato_busy_updates", runtime.busy)
     yield Sample("legato_cache_hits_total", turns["cached"])
     yield Sample("legato_cache_misses_total", turns["replayed"])
@@ -48,7 +49,6 @@ def of_worker(actors: Actors, membership: Membership) -> Iterator[Sample]:
     stats = actors.stats
     yield Sample("legato_update_retries_total", stats["again"])
     yield Sample("legato_dead_letters_total", stats["dead"])
-    yield Sample("legato_poison_updates_total", stats.get("poison", 0))
     yield Sample("legato_shards_held", len(membership.units))
     yield Sample("legato_shards_gained_total", membership.stats["gained"])
     yield Sample("legato_shards_lost_total", membership.stats["lost"])

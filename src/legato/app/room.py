@@ -1,0 +1,162 @@
+"""Who may run beside whom while it is sought who ends the process: many together, or one alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from legato.abc import Clock
+from legato.app.tasks import cancelled
+
+Turnstile = deque[asyncio.Future[None]]
+
+
+async def _nothing() -> None:
+    """Nobody is told."""
+
+
+class Room:
+    """Company goes in together, a loner when nobody is inside; they take turns when both wait.
+
+    Belongs to one event loop.
+
+    Args:
+        clock: What time is measured with.
+
+    Attributes:
+        outlived: How many have stayed longer than they were given, and go on outside.
+    """
+
+    __slots__ = (
+        "_alone",
+        "_clock",
+        "_companions",
+        "_company_next",
+        "_inside",
+        "_loners",
+        "outlived",
+    )
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._inside = 0
+        self._alone = False
+        self._company_next = False
+        self._companions: Turnstile = deque()
+        self._loners: Turnstile = deque()
+        self.outlived: int = 0
+
+    @property
+    def calm(self) -> bool:
+        """Nobody is or wants to be alone: whoever is no suspect need not come in."""
+        return not self._alone and not self._loners
+
+    async def enter(
+        self, *, alone: bool, seconds: float, outlived: Callable[[], Awaitable[None]] = _nothing
+    ) -> Stay:
+        """Returns once there is room. The stay is to be ended; after so many seconds `outlived` is
+        called, and then others have the room.
+        """
+        if self.calm and not (alone and self._inside):
+            self._admit(alone=alone)
+        else:
+            await self._wait(alone=alone)
+        return Stay(self, self._clock, seconds, outlived, alone=alone)
+
+    async def _wait(self, *, alone: bool) -> None:
+        waiting = self._loners if alone else self._companions
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.append(turn)
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self.leave(alone=alone)  # just let in
+            elif turn in waiting:
+                waiting.remove(turn)
+                self._next()
+            raise
+
+    def leave(self, *, alone: bool) -> None:
+        """Makes room."""
+        if alone:
+            self._alone = False
+            self._company_next = True
+        else:
+            self._inside -= 1
+        self._next()
+
+    def _admit(self, *, alone: bool) -> None:
+        if alone:
+            self._alone = True
+        else:
+            self._inside += 1
+
+    def _next(self) -> None:
+        if self._alone:
+            return
+        if not self._inside and not (self._companions and self._company_next):
+            self._let_in(self._loners, alone=True)
+        if not self._alone and (not self._loners or (not self._inside and self._company_next)):
+            self._company_next = False
+            while self._let_in(self._companions, alone=False):
+                continue
+
+    def _let_in(self, waiting: Turnstile, *, alone: bool) -> bool:
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():
+                self._admit(alone=alone)  # at once: it is never free in between
+                turn.set_result(None)
+                return True
+        return False
+
+
+class Stay:
+    """The time that one piece of work spends in the room.
+
+    Attributes:
+        alone: Nobody else goes in meanwhile.
+    """
+
+    __slots__ = ("_left", "_limit", "_room", "alone")
+
+    def __init__(
+        self,
+        room: Room,
+        clock: Clock,
+        seconds: float,
+        outlived: Callable[[], Awaitable[None]],
+        *,
+        alone: bool,
+    ) -> None:
+        self.alone: bool = alone
+        self._room = room
+        self._left = False
+        self._limit = asyncio.create_task(self._run_out(clock, seconds, outlived))
+
+    async def _run_out(
+        self, clock: Clock, seconds: float, outlived: Callable[[], Awaitable[None]]
+    ) -> None:
+        await clock.sleep(seconds)
+        self._room.outlived += 1
+        try:
+            await outlived()
+            self._leave()
+            await asyncio.Event().wait()  # until its end
+        finally:
+            self._room.outlived -= 1
+
+    async def end(self) -> None:
+        """The work is over. Idempotent."""
+        await cancelled([self._limit])
+        self._leave()
+
+    def _leave(self) -> None:
+        if not self._left:
+            self._left = True
+            self._room.leave(alone=self.alone)
+
+
+__all__ = ["Room", "Stay"]
