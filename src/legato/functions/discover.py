@@ -1,0 +1,84 @@
+"""Looks into a function's file without running it: what is its handler, and what does it import?"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+PYTHON_FILES = ("bot.py", "main.py", "app.py", "handler.py", "lambda_function.py", "index.py")
+NODE_FILES = ("index.mjs", "index.cjs", "index.js", "handler.mjs", "handler.cjs", "handler.js")
+HANDLERS = ("handler", "lambda_handler")
+
+LEGATO = ("legato", "legato.deploy.function", "legato.stores.sqlite", "legato.platforms.telegram")
+"""What a bot of ours loads at its first update."""
+
+
+def entry_of(folder: Path) -> Path | None:
+    """The file in a folder that is a function by its name, None if there is none."""
+    for name in (*PYTHON_FILES, *NODE_FILES):
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def parsed(file: Path) -> ast.Module | None:
+    """The syntax tree of a Python file; None if it has none: whoever runs it is told why."""
+    try:
+        return ast.parse(file.read_bytes(), filename=str(file))
+    except (SyntaxError, ValueError):
+        return None
+
+
+def handler_in(tree: ast.Module) -> str:
+    """The name of the handler at a file's top level, "" if there is none."""
+    names = _names(tree)
+    return next((name for name in HANDLERS if name in names), "")
+
+
+def has_app(tree: ast.Module) -> bool:
+    """Whether a file makes an App of ours at its top level."""
+    return any(
+        isinstance(node, ast.Assign | ast.AnnAssign)
+        and isinstance(node.value, ast.Call)
+        and ast.unparse(node.value.func).rpartition(".")[2] == "App"
+        for node in tree.body
+    )
+
+
+def imports_of(tree: ast.Module, folder: Path) -> tuple[str, ...]:
+    """The modules that a file imports at its top level and that are not the function's own: several
+    functions can share what is loaded of them.
+    """
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    foreign = {name for name in found if not _is_own(name, folder)}
+    if any(name.partition(".")[0] == "legato" for name in foreign):
+        foreign.update(LEGATO)
+    return tuple(sorted(foreign - set(sys.builtin_module_names) - {"__future__"}))
+
+
+def _is_own(name: str, folder: Path) -> bool:
+    first = folder / name.partition(".")[0]
+    return first.with_suffix(".py").exists() or first.is_dir()
+
+
+def _names(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names.update(target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+        elif isinstance(node, ast.ImportFrom):
+            names.update(alias.asname or alias.name for alias in node.names)
+    return names
+
+
+__all__ = ["entry_of", "handler_in", "has_app", "imports_of", "parsed"]

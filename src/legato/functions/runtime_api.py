@@ -1,0 +1,260 @@
+"""The AWS Lambda Runtime API, as one process of a function sees it.
+
+    GET  /2018-06-01/runtime/invocation/next           held until there is something to do
+    POST /2018-06-01/runtime/invocation/{id}/response  202
+    POST /2018-06-01/runtime/invocation/{id}/error     202
+    POST /2018-06-01/runtime/init/error                202
+
+Read on 2026-11-28: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+
+Each answer leaves in one segment: head and body in two would wait for the client's delayed ACK, 44 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+PREFIX = "/2018-06-01/runtime/"
+HEAD_LIMIT = 65_536
+BODY_LIMIT = 6 * 1024 * 1024
+"""Bytes of a response, as at AWS."""
+
+REASONS = {200: "OK", 202: "Accepted", 400: "Bad Request", 404: "Not Found", 411: "Length Required"}
+REASONS[413] = "Payload Too Large"
+
+
+class Next(Struct, frozen=True):
+    """The process asks for something to do: it is ready, or done with what it had."""
+
+
+class Answered(Struct, frozen=True):
+    """What a handler returned (`failed` False) or raised, as JSON or whatever bytes it gave."""
+
+    id: str
+    body: bytes
+    failed: bool
+
+
+class InitFailed(Struct, frozen=True):
+    """The function could not be loaded; the process is about to end."""
+
+    body: bytes
+
+
+class Died(Struct, frozen=True):
+    """The process is gone.
+
+    Attributes:
+        status: As waitpid gives it.
+    """
+
+    status: int
+
+
+Signal = Next | Answered | InitFailed | Died
+
+
+class Work(Struct, frozen=True):
+    """One invocation on its way to a process.
+
+    Attributes:
+        id: Of the request.
+        body: The event, JSON.
+        deadline_ms: When the handler must be done, Unix time.
+        arn: Of the function.
+    """
+
+    id: str
+    body: bytes
+    deadline_ms: int
+    arn: str
+
+
+class RuntimeApi:
+    """Serves one process on a port of its own.
+
+    Args:
+        told: Called with all that the process says.
+
+    Attributes:
+        address: host:port, once it is open.
+    """
+
+    def __init__(self, told: Callable[[Signal], None]) -> None:
+        self._told = told
+        self._server: asyncio.Server | None = None
+        self._waiting: _Connection | None = None
+        self._links: set[_Connection] = set()
+        self._current = ""
+        self.address: str = ""
+
+    async def open(self) -> None:
+        """Listens on 127.0.0.1, on a free port."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0)
+        host, port = self._server.sockets[0].getsockname()
+        self.address = f"{host}:{port}"
+
+    async def close(self) -> None:
+        """Stops listening and cuts what is connected. Idempotent."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        for link in list(self._links):
+            link.cut()
+        await server.wait_closed()
+        await asyncio.sleep(0)  # the transports' own last callbacks
+
+    def give(self, work: Work) -> None:
+        """Answers the process that asked for something to do.
+
+        Raises:
+            ConnectionError: It asks no more.
+        """
+        link, self._waiting = self._waiting, None
+        if link is None or not link.alive:
+            raise ConnectionError("the process is not waiting")
+        self._current = work.id
+        link.answer(
+            200,
+            work.body,
+            f"Lambda-Runtime-Aws-Request-Id: {work.id}\r\n"
+            f"Lambda-Runtime-Deadline-Ms: {work.deadline_ms}\r\n"
+            f"Lambda-Runtime-Invoked-Function-Arn: {work.arn}\r\n"
+            f"Lambda-Runtime-Trace-Id: Root=1-{work.id[:8]}-{work.id.replace('-', '')[8:]}\r\n",
+        )
+
+    # -- what the process says ----------------------------------------------------------------
+
+    def connected(self, link: _Connection) -> None:
+        self._links.add(link)
+
+    def lost(self, link: _Connection) -> None:
+        self._links.discard(link)
+
+    def asked(self, link: _Connection, method: str, path: str, body: bytes) -> None:
+        """One whole request came."""
+        what = path.removeprefix(PREFIX) if path.startswith(PREFIX) else ""
+        if method == "GET" and what == "invocation/next":
+            self._waiting, self._current = link, ""
+            self._told(Next())
+        elif method == "GET" and what == "restore/next":
+            link.answer(200, b"")
+        elif method == "POST" and what == "init/error":
+            link.answer(202, b'{"status":"OK"}')
+            self._told(InitFailed(body))
+        elif method == "POST" and what.startswith("invocation/"):
+            self._result(link, what, body)
+        else:
+            link.answer(404, _error("NotFound", "there is no such thing"))
+
+    def refused(self, link: _Connection, status: int) -> None:
+        """What came is too long, or has no length."""
+        text = "Response payload size exceeded maximum allowed payload size (6291556 bytes)."
+        body = _error("Function.ResponseSizeTooLarge", text)
+        link.answer(status, body)
+        if status == 413 and self._current:
+            self._told(Answered(self._current, body, failed=True))
+            self._current = ""
+
+    def _result(self, link: _Connection, what: str, body: bytes) -> None:
+        _, number, kind = (*what.split("/"), "", "")[:3]
+        if number != self._current or kind not in {"response", "error"}:
+            link.answer(400, _error("InvalidRequestID", "this request is not under way"))
+            return
+        self._current = ""
+        link.answer(202, b'{"status":"OK"}')
+        self._told(Answered(number, body, failed=kind == "error"))
+
+
+class _Connection(asyncio.Protocol):
+    """One connection of a runtime client; requests come one after another."""
+
+    def __init__(self, api: RuntimeApi) -> None:
+        self._api = api
+        self._buffer = bytearray()
+        self._transport: Any = None
+
+    @property
+    def alive(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._api.connected(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._api.lost(self)
+
+    def cut(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while self._take():
+            continue
+
+    def _take(self) -> bool:
+        """Handles the first request in the buffer; False: it is not whole."""
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            if len(self._buffer) > HEAD_LIMIT:
+                self.cut()
+            return False
+        first, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
+        headers = {
+            name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)
+        }
+        method, _, rest = first.partition(" ")
+        length = headers.get("content-length", "0")
+        if "transfer-encoding" in headers or not length.isdecimal():
+            return self._refuse(411)
+        if int(length) > BODY_LIMIT:
+            return self._refuse(413)
+        whole = end + 4 + int(length)
+        if len(self._buffer) < whole:
+            if "expect" in headers and len(self._buffer) == end + 4:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            return False
+        body = bytes(self._buffer[end + 4 : whole])
+        del self._buffer[:whole]
+        self._api.asked(self, method, rest.partition(" ")[0], body)
+        return bool(self._buffer) and self.alive
+
+    def _refuse(self, status: int) -> bool:
+        self._buffer.clear()
+        self._api.refused(self, status)
+        if self._transport is not None:
+            self._transport.close()
+        return False
+
+    def answer(self, status: int, body: bytes, headers: str = "") -> None:
+        """Sends a whole response in one segment."""
+        if self._transport is not None:
+            head = (
+                f"HTTP/1.1 {status} {REASONS[status]}\r\n{headers}"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            self._transport.write(head.encode("latin-1") + body)
+
+
+def _error(kind: str, text: str) -> bytes:
+    return f'{{"errorMessage":"{text}","errorType":"{kind}"}}'.encode()
+
+
+__all__ = [
+    "Answered",
+    "Died",
+    "InitFailed",
+    "Next",
+    "RuntimeApi",
+    "Signal",
+    "Work",
+]
