@@ -29,6 +29,7 @@ from legato.model.events import ButtonPressed as ButtonPressed
 from legato.model.events import Contact as Contact
 from legato.model.events import Event as Event
 from legato.model.events import File as File
+from legato.model.events import Happened as Happened
 from legato.model.events import Location as Location
 from legato.model.events import MemberJoined as MemberJoined
 from legato.model.events import MemberLeft as MemberLeft
@@ -52,6 +53,7 @@ __all__ = [
     "Event",
     "File",
     "Handle",
+    "Happened",
     "LegatoError",
     "Location",
     "MemberJoined",

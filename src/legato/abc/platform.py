@@ -83,6 +83,8 @@ class Capabilities(Struct, frozen=True):
     is for `render`, which falls back (buttons become numbered text), and for the conformance suite.
     """
 
+    texts: bool = True
+    """There is somebody to talk to; a dialog that a file or a schedule started has nobody."""
     buttons: bool = True
     edit: bool = True
     delete: bool = True

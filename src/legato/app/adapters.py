@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from legato.abc import Offered, Platform
+from legato.app.nowhere import NAME, Nowhere
 from legato.model.events import Address
+
+NOWHERE = Nowhere()
 
 
 class Adapters:
@@ -30,6 +33,8 @@ class Adapters:
     def __call__(self, place: Address) -> Platform | None:
         """The adapter of a place, None if this process does not run that bot."""
         found = self.by_bot.get((place.platform, place.bot))
+        if found is None and place.platform == NAME:
+            return NOWHERE
         if found is None:
             for (name, bot), platform in list(self.by_bot.items()):
                 if platform.bot != bot:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from legato.app.triggers import Trigger, Triggers, button_pattern
+from legato.app.triggers import Trigger, Triggers, button_pattern, kind_pattern
 from legato.engine.commands import event_tag_of
 from legato.engine.dialog import HOLD, RESTART, Dialog, Dialogs
 from legato.engine.watchdog import DEFAULT_S
@@ -86,6 +86,21 @@ class Router:
     def on(self, *kinds: type[Event], **options: Any) -> Callable[[F], F]:
         """Starts the dialog on any event of these types, e.g. MemberJoined."""
         return self._entry(options, events=tuple(event_tag_of(kind) for kind in kinds))
+
+    def event(self, kind: str, **options: Any) -> Callable[[F], F]:
+        """Starts the dialog when something of this kind happens outside of any chat: a file came to
+        a bucket, a row of a table changed, a time of a schedule came (see Happened).
+
+        `chat.event` is what happened. The dialog has nobody to talk to; a step of it may call
+        `app.broadcast` or `app.signal`.
+
+        Args:
+            kind: As in Happened.kind; "*" stands for any text: "s3:ObjectCreated:*".
+            options: See Router.
+        """
+        if not kind:
+            raise Misuse("event() takes the kind of what happens, e.g. 's3:ObjectCreated:*'")
+        return self._entry(options, pattern=kind_pattern(kind), events=("happened",))
 
     def dialog(self, **options: Any) -> Callable[[F], F]:
         """Registers a dialog that only `chat.goto` leads to."""

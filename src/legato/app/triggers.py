@@ -12,7 +12,7 @@ from legato.abc import Offered
 from legato.engine.commands import event_tag
 from legato.engine.dialog import Dialog
 from legato.errors import Misuse
-from legato.model.events import AnyEvent, ButtonPressed, MessageEdited, MessageReceived
+from legato.model.events import AnyEvent, ButtonPressed, Happened, MessageEdited, MessageReceived
 
 ONLY: dict[str, Callable[[AnyEvent], bool]] = {
     "private": lambda event: bool(getattr(event, "private", False)),
@@ -58,8 +58,7 @@ class Trigger(Struct, frozen=True, kw_only=True):
             return None
         if not self.pattern:
             return {}
-        text = event.data if isinstance(event, ButtonPressed) else getattr(event, "text", "")
-        found = re.search(self.pattern, text)
+        found = re.search(self.pattern, _subject(event))
         return None if found is None else found.groupdict()
 
 
@@ -78,6 +77,18 @@ def button_pattern(template: str) -> str:
         for index, part in enumerate(parts)
     ]
     return "^" + "".join(pieces) + "$"
+
+
+def kind_pattern(kind: str) -> str:
+    """A regular expression for "s3:ObjectCreated:*"."""
+    return "^" + ".*".join(re.escape(part) for part in kind.split("*")) + "$"
+
+
+def _subject(event: AnyEvent) -> str:
+    """What a pattern is looked for in."""
+    if isinstance(event, ButtonPressed):
+        return event.data
+    return event.kind if isinstance(event, Happened) else getattr(event, "text", "")
 
 
 def _has_role(event: AnyEvent, *roles: str) -> bool:

@@ -28,6 +28,7 @@ from legato.engine.handles import (
     seconds,
 )
 from legato.engine.outgoing import Buttons, Source
+from legato.engine.replay import Driver
 from legato.engine.surroundings import Surroundings
 from legato.errors import Timeout, Unsupported
 from legato.model.events import Event, File, MessageReceived, Photo, User
@@ -107,8 +108,16 @@ class Chat(Surroundings):
         """
         return TypingScope(self)
 
+    def _conversing(self) -> Driver:
+        if not self._services.capabilities.texts:
+            raise Unsupported(
+                "nobody is there to talk to: this dialog was started by an event. Let a step call "
+                "app.broadcast(...) or app.signal(...)"
+            )
+        return self._driving()
+
     def _emit(self, out: Outgoing, *, handle: Any = None, need: str = "") -> str:
-        driver = self._driving()
+        driver = self._conversing()
         if need and not getattr(self._services.capabilities, need):
             raise Unsupported(f"{self.platform} cannot {need} messages")
         return driver.say(out, handle)
@@ -146,7 +155,7 @@ class Chat(Surroundings):
             Timeout: No good answer in time (or within the dialog's idle limit).
             TooManyAttempts: `attempts` answers did not parse.
         """
-        driver = self._driving()
+        driver = self._conversing()
         operation = Ask(prompt, kind, options, self._epoch, driver.position)
         if driver.replaying:
             driver.pass_over(int(prompt is not None))
@@ -189,7 +198,7 @@ class Chat(Surroundings):
         Raises:
             Timeout: None came in time (or within the dialog's idle limit).
         """
-        self._driving()
+        self._conversing()
         tags = tuple(
             event_tag_of(kind) for kind in (kinds if isinstance(kinds, tuple) else (kinds,))
         )

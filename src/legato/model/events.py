@@ -183,6 +183,21 @@ class ReactionChanged(Event, frozen=True, omit_defaults=True, tag="reaction"):
     emoji: tuple[str, ...] = ()
 
 
+class Happened(Event, frozen=True, omit_defaults=True, tag="happened"):
+    """Something happened outside of any chat: `@app.event("s3:ObjectCreated:*")`.
+
+    Attributes:
+        kind: The source and what it tells: "s3:ObjectCreated:Put", "dynamodb:INSERT", "sqs:orders",
+            "schedule:nightly", "http:POST /orders", "aws.ec2:EC2 Instance State-change Notification".
+        subject: What it happened to: "bucket/key", a table, a queue, a path; "" if the kind says it all.
+        data: What the source tells of it, as it came (JSON builtins).
+    """
+
+    kind: str = ""
+    subject: str = ""
+    data: object = None
+
+
 class Signal(Event, frozen=True, omit_defaults=True, tag="signal"):
     """An outside event for one conversation: a webhook, a job, an operator.
 
@@ -227,6 +242,7 @@ AnyEvent = (
     | MemberJoined
     | MemberLeft
     | ReactionChanged
+    | Happened
     | Signal
     | Gone
     | Interrupt

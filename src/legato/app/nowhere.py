@@ -1,0 +1,52 @@
+"""The "platform" of what happens outside of any chat: a file came, a row changed, a time of a schedule.
+
+A dialog that such an event starts has steps, timers and signals as any other; but nobody to talk to.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from legato.abc import Capabilities, HttpClient, HttpRequest, Limits, Parsed, Platform, Verdict
+from legato.errors import Forged, Malformed
+from legato.model.events import Address, Happened
+from legato.model.messages import Outgoing
+from legato.model.records import Call
+
+NAME = "event"
+
+_decoder = msgspec.json.Decoder(Happened)
+
+
+class Nowhere(Platform):
+    """Shows nothing to nobody."""
+
+    __slots__ = ("bot", "capabilities", "limits", "name", "secrets")
+
+    def __init__(self) -> None:
+        self.name: str = NAME
+        self.bot: str = ""
+        self.capabilities: Capabilities = Capabilities(
+            texts=False, buttons=False, edit=False, delete=False, react=False, pin=False,
+            photos=False, files=False, typing=False,
+        )  # fmt: skip
+        self.limits: Limits = Limits()
+        self.secrets: tuple[str, ...] = ()
+
+    def verify(self, request: HttpRequest) -> None:
+        raise Forged("events come from the function's service, not by a webhook")
+
+    def parse(self, body: bytes) -> Parsed:
+        try:
+            return Parsed((_decoder.decode(body),), kind=NAME)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Malformed(f"no event: {error}") from error
+
+    def render(self, out: Outgoing, place: Address) -> list[Call]:
+        return []  # the chat handle has refused what a dialog says; this is an apology of ours
+
+    async def send(self, call: Call, place: Address, http: HttpClient) -> Verdict:
+        return Verdict("refused", error="nobody is there")
+
+
+__all__ = ["NAME", "Nowhere"]
