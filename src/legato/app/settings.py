@@ -36,6 +36,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         cache: Live conversations kept in memory; 0 replays every Turn.
         step_timeout: Limit in seconds of one try of a step that has none of its own, 0 = none; None =
             not set: the App's.
+        hang_timeout: How long in seconds a worker's event loop may stand still before the process ends
+            itself, 0 = as long as it likes.
         log: "text" or "json": the form of log lines.
         metrics: Whether /metrics is served, if its extra is installed.
         tracing: Whether traces are sent to where the OTEL_... variables say.
@@ -60,6 +62,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     webhook_reply: bool = True
     cache: int = 2000
     step_timeout: float | None = None
+    hang_timeout: float = 30.0
     log: str = "text"
     metrics: bool = True
     tracing: bool = False
@@ -183,6 +186,7 @@ VARIABLES: dict[str, Variable] = {
     "LEGATO_WEBHOOK_REPLY": Variable("webhook_reply", _switch),
     "LEGATO_CACHE": Variable("cache", _count),
     "LEGATO_STEP_TIMEOUT": Variable("step_timeout", _seconds),
+    "LEGATO_HANG_TIMEOUT": Variable("hang_timeout", _seconds),
     "LEGATO_LOG": Variable("log", _form),
     "LEGATO_METRICS": Variable("metrics", _switch),
     "LEGATO_TRACING": Variable("tracing", _switch),

@@ -27,6 +27,7 @@ from legato.app.share import Part
 from legato.deploy.clock import SystemClock
 from legato.deploy.collector import rare_collections
 from legato.deploy.duties import Duties
+from legato.deploy.hang import watched
 from legato.deploy.lifecycle import Stopped, Stopping
 from legato.deploy.logs import JsonLines, log_form
 from legato.deploy.measures import Sample
@@ -96,6 +97,7 @@ class _Worker:
             logging_to(self._secrets, level, self._form),
             stopping.signals(),
             self._socket() as listener,
+            watched(self._settings.hang_timeout),
         ):
             await self._served(stopping, listener)
         if stopping.error is not None:
