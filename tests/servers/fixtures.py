@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.ministack import WHO, Ministack
 from tests.servers.postgres import Postgres
 from tests.servers.rabbit import Rabbit
 
@@ -25,6 +26,21 @@ def shared_rabbit() -> Iterator[Rabbit]:
     """One RabbitMQ for all tests of this worker that do not kill it."""
     with Rabbit() as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def shared_ministack() -> Iterator[Ministack]:
+    """One ministack for all tests of this worker."""
+    with Ministack() as server:
+        yield server
+
+
+@pytest.fixture
+def dynamodb_url(shared_ministack: Ministack, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a table that is made when it is opened."""
+    for name, value in WHO.items():
+        monkeypatch.setenv(name, value)
+    return shared_ministack.url(f"test{next(_numbers)}")
 
 
 @pytest.fixture

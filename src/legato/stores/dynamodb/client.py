@@ -1,0 +1,146 @@
+"""Requests of DynamoDB's JSON protocol: signed, and tried again while that may help.
+
+Whatever this store sends may be sent twice: a transaction has its token, everything else is conditional or
+says the same twice. So a request whose answer was lost is simply repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from legato.abc.http import HttpClient, HttpRequest, HttpResponse, MaybeSent, NotSent
+from legato.errors import Misuse, StoreUnavailable
+from legato.stores.dynamodb.address import Where
+from legato.stores.dynamodb.failures import AGAIN, Refused, Unknown, explained
+from legato.stores.dynamodb.signing import Credentials, Signer
+
+TRIES = 8
+PAUSE_S = 0.05
+LONGEST_PAUSE_S = 2.0
+WRITES = frozenset({"TransactWriteItems", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"})
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def pause_s(number: int) -> float:
+    """How long to wait after so many failures: longer each time, and not all callers alike."""
+    longest = min(LONGEST_PAUSE_S, PAUSE_S * 2**number)
+    return random.uniform(longest / 4, longest)  # nosec B311
+
+
+class Client:
+    """Belongs to one event loop.
+
+    Args:
+        where: The table.
+        http: Carries the requests; closed with this.
+        who: Gives the credentials; asked again when they have expired.
+    """
+
+    __slots__ = ("_host", "_http", "_loop", "_room", "_signer", "_who", "where")
+
+    def __init__(self, where: Where, http: HttpClient, who: Callable[[], Credentials]) -> None:
+        self.where = where
+        self._http = http
+        self._who = who
+        self._host = where.endpoint.partition("://")[2]
+        self._room = asyncio.Semaphore(where.pool)
+        self._signer = self._signer_now()
+        self._loop = asyncio.get_running_loop()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.close()
+
+    async def ask(self, action: str, **request: Any) -> dict[str, Any]:
+        """One request about our table; its answer.
+
+        Raises:
+            Refused: The service says no, and would again.
+            StoreUnavailable: It could not be asked, or has no time. Unknown, if it may have written.
+        """
+        return await self.call(action, {"TableName": self.where.table} | request)
+
+    async def call(self, action: str, request: dict[str, Any]) -> dict[str, Any]:
+        """One request; its answer. Raises what `ask` raises."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise Misuse(
+                "this store was opened in another event loop: open it in the loop that uses it"
+            )
+        body = _encode(request)
+        failure = ""
+        unsure = False
+        for number in range(TRIES):
+            if number:
+                await asyncio.sleep(pause_s(number - 1))
+            try:
+                async with self._room:
+                    answer = await self._send(action, body)
+            except NotSent as error:
+                failure = str(error)
+                continue
+            except MaybeSent as error:
+                failure, unsure = str(error), action in WRITES
+                continue
+            refusal = _refusal(answer)
+            if refusal is None:
+                return _decode(answer.body)
+            failure = str(refusal)
+            if refusal.kind == "ExpiredTokenException" and number == 0:
+                self._signer = self._signer_now()
+            elif answer.status < 500 and refusal.kind not in AGAIN:
+                raise refusal
+            else:
+                unsure = unsure or (answer.status >= 500 and action in WRITES)
+        what = f"{self.where.name} cannot be used now: {failure}"
+        if unsure:
+            raise Unknown(
+                f"{what}. Whether the last write took place is not known; an update that is repeated will "
+                "be recognised by its id."
+            )
+        raise StoreUnavailable(f"{what}. It will be tried again.")
+
+    async def do(self, action: str, **request: Any) -> dict[str, Any]:
+        """As `ask`, for what the service has no reason to refuse: its errors are ours."""
+        try:
+            return await self.ask(action, **request)
+        except Refused as refusal:
+            raise explained(refusal, self.where.name) from refusal
+
+    async def _send(self, action: str, body: bytes) -> HttpResponse:
+        headers = {
+            "host": self._host,
+            "content-type": "application/x-amz-json-1.0",
+            "x-amz-target": f"DynamoDB_20120810.{action}",
+        }
+        request = HttpRequest(
+            "POST",
+            f"{self.where.endpoint}/",
+            self._signer.signed(headers, body, time.time()),  # noqa: TID251 - no journal sees it
+            body,
+            timeout_s=self.where.timeout_s,
+        )
+        return await self._http.send(request)
+
+    def _signer_now(self) -> Signer:
+        return Signer(self._who(), self.where.region, "dynamodb")
+
+
+def _refusal(answer: HttpResponse) -> Refused | None:
+    """What the service refused; None if it did what it was asked for."""
+    if answer.status == 200:
+        return None
+    try:
+        found = _decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = {}
+    kind = str(found.get("__type", "")).rpartition("#")[2] or f"HTTP {answer.status}"
+    text = str(found.get("message") or found.get("Message") or "")
+    return Refused(kind, text, found)
