@@ -1,0 +1,362 @@
+"""The processes of one function: as many as there are requests at once, up to its limit.
+
+A free process is taken (the one that was busy last: its memory is warm), or one is started, or the
+request waits its turn. After a while of silence a free process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import deque
+from collections.abc import Coroutine
+from itertools import count
+from typing import Any, Protocol, TypeVar
+
+from msgspec.structs import replace
+
+from legato.errors import ConfigError
+from legato.functions.config import Function
+from legato.functions.container import Container, NotLoaded, Outcome, State, arn_of
+from legato.functions.limits import Limits
+from legato.functions.meter import Sum, Usage, report_line
+from legato.functions.output import Output
+from legato.functions.runtime_api import Work
+from legato.functions.zygotes import ZygoteDied, Zygotes
+
+T = TypeVar("T")
+
+SETTLE_S = 0.02
+"""A process that has answered asks for more in a moment: sooner than another one could be started."""
+
+log: logging.Logger = logging.getLogger("legato.functions")
+
+_numbers = count(1)
+
+
+class Busy(Exception):
+    """So many requests wait already that this one is refused: 429."""
+
+
+class Fate(Protocol):
+    """What may happen to an invocation; see legato.functions.chaos."""
+
+    def kill_after_s(self, function: Function) -> float | None:
+        """When its process is killed in the middle of it."""
+
+    def kills_after_response(self) -> bool:
+        """Whether its process is killed once it has answered."""
+
+    def clock_s(self) -> float:
+        """How much the clock of a new process is wrong."""
+
+    def before_thaw(self, container: Container) -> None:
+        """Something may have happened while it stood still."""
+
+
+class Pool:
+    """All processes of one function.
+
+    Args:
+        function: Which one.
+        zygotes: Fork them.
+        limits: Hold them.
+        room: As many processes as all functions together may have.
+        sum: Where it is counted.
+        fate: What goes wrong on purpose, if anything.
+
+    Attributes:
+        output: What they print.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        *,
+        zygotes: Zygotes,
+        limits: Limits,
+        room: Room,
+        sum: Sum,
+        fate: Fate | None = None,
+    ) -> None:
+        self.function = function
+        self.sum = sum
+        self.output: Output = Output(function.name, function.secrets.values())
+        self._zygotes = zygotes
+        self._limits = limits
+        self._room = room
+        self._fate = fate
+        self._free: list[Container] = []
+        self._all: set[Container] = set()
+        self._count = 0  # with those that are starting
+        self._waiting: deque[asyncio.Future[Container | None]] = deque()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._settling: set[asyncio.Task[None]] = set()
+        self._closed = False
+        room.pools.append(self)
+
+    # -- a request ----------------------------------------------------------------------------
+
+    async def invoke(self, event: bytes) -> Outcome:
+        """Runs the function once.
+
+        Raises:
+            Busy: Too many wait.
+            ConfigError: Its processes cannot be started like this.
+        """
+        try:
+            container, init_s = await self._acquired()
+        except NotLoaded as failed:
+            usage = Usage(took_s=0.0, kind="init")
+            self.sum.add(usage)
+            text = failed.outcome.body.decode("utf-8", "replace")
+            self.output.add(f"INIT_REPORT Status: error\t{text}")
+            return failed.outcome
+        work = Work(
+            id=str(uuid.uuid4()),
+            body=event,
+            deadline_ms=int((time.time() + self.function.timeout_s) * 1000),
+            arn=arn_of(self.function),
+        )
+        self.output.add(f"START RequestId: {work.id} Version: $LATEST")
+        fate = self._fate
+        if fate is not None and not init_s:
+            fate.before_thaw(container)
+        running = self._spawned(self._run(container, work, init_s))
+        return await asyncio.shield(running)  # who asked may go away; what runs goes on
+
+    async def _run(self, container: Container, work: Work, init_s: float) -> Outcome:
+        fate = self._fate
+        kill_after_s = fate.kill_after_s(self.function) if fate is not None else None
+        outcome = await container.invoke(work, kill_after_s)
+        if fate is not None and fate.kills_after_response():
+            container.kill()
+        settling = self._spawned(self._settle(container, init_s))
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)
+        return outcome
+
+    async def _settle(self, container: Container, init_s: float) -> None:
+        """After the answer: counts it, and lets the process stand still or go."""
+        alive = await container.rest()
+        if container.usage is not None:
+            usage = replace(container.usage, init_s=init_s)
+            self.sum.add(usage)
+            self.output.add(report_line(usage, self.function.memory_mb))
+        if alive and not self._closed:
+            self._release(container)
+        else:
+            await self._end(container)
+
+    # -- taking and giving back ---------------------------------------------------------------
+
+    async def _acquired(self) -> tuple[Container, float]:
+        """A process that is ours, and how long its start took if it is new."""
+        await self._settled()
+        taken = self._taken()
+        if taken is not None:
+            return taken, 0.0
+        if self._count < self.function.concurrency and self._room.take():
+            self._count += 1
+            return await self._started()
+        if len(self._waiting) >= self.function.queue:
+            self.sum.throttled += 1
+            raise Busy(self.function.name)
+        turn: asyncio.Future[Container | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            given = await turn
+        except asyncio.CancelledError:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            elif turn.done() and not turn.cancelled():
+                self._give_back(turn.result())
+            raise
+        return (given, 0.0) if given is not None else await self._started()
+
+    async def _settled(self) -> None:
+        """Waits a moment for a process that has answered just now."""
+        if self._settling and not self._free:
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait(self._settling, timeout=SETTLE_S, return_when=first)
+
+    def _taken(self) -> Container | None:
+        while self._free:
+            container = self._free.pop()
+            if not container.gone.is_set():
+                return container
+            self._later(self._end(container))
+        return None
+
+    async def _started(self) -> tuple[Container, float]:
+        """A new process; its place has been taken already."""
+        container = None
+        try:
+            zygote = await self._zygotes.get(self.function.python, self.function.preload)
+            container = Container(
+                self.function,
+                next(_numbers),
+                zygote,
+                self._limits,
+                self.output,
+                clock_s=self._fate.clock_s() if self._fate is not None else 0.0,
+            )
+            self._all.add(container)
+            await container.start()
+        except ZygoteDied as error:
+            self._forget(container)
+            body = b'{"errorType": "Runtime.ForkFailed", "errorMessage": "the zygote is gone"}'
+            raise NotLoaded(Outcome("init", body)) from error
+        except BaseException:
+            self._forget(container)
+            raise
+        self.sum.started(container.init_s)
+        return container, container.init_s
+
+    def _release(self, container: Container) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(container)
+                return
+        self._free.append(container)
+        self._room.offer()
+
+    def _give_back(self, given: Container | None) -> None:
+        """Whoever got it has gone away."""
+        if given is not None:
+            self._release(given)
+        else:
+            self._count -= 1
+            self._room.give(self)
+
+    async def _end(self, container: Container) -> None:
+        await container.close()
+        self._forget(container)
+
+    def _forget(self, container: Container | None) -> None:
+        self._count -= 1
+        if container is not None:
+            self._all.discard(container)
+            self._zygotes.let_go(container.zygote)
+        self._room.give(self)
+
+    def next_starts(self) -> bool:
+        """Lets the first that waits start a process of its own; False: nobody waits, or may."""
+        while self.wants_room:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._count += 1
+                turn.set_result(None)
+                return True
+        return False
+
+    @property
+    def wants_room(self) -> bool:
+        """Whether somebody waits who could have a process of its own."""
+        return bool(self._waiting) and self._count < self.function.concurrency
+
+    # -- silence, and the end -----------------------------------------------------------------
+
+    def oldest(self) -> Container | None:
+        """The free process that was busy longest ago."""
+        return self._free[0] if self._free else None
+
+    def evict(self, container: Container) -> None:
+        """Ends a free process."""
+        self._free.remove(container)
+        self._later(self._end(container))
+
+    def look(self, now: float) -> None:
+        """Ends what has been free for too long, or has died in its sleep."""
+        for container in list(self._free):
+            if container.gone.is_set() or now - container.since >= self.function.idle_s:
+                self.evict(container)
+
+    def states(self) -> dict[str, int]:
+        """How many processes are in which state."""
+        found = {state.value: 0 for state in State if state is not State.DEAD}
+        for container in self._all:
+            if container.state is not State.DEAD:
+                found[container.state.value] += 1
+        return found | {"waiting": len(self._waiting)}
+
+    def pids(self) -> list[int]:
+        """Of all processes."""
+        return [container.pid for container in self._all if container.pid]
+
+    async def close(self) -> None:
+        """Ends all processes, and whoever waits."""
+        self._closed = True
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(Busy(self.function.name))
+        for container in list(self._all):
+            container.kill()
+        for container in self._free:
+            self._later(self._end(container))
+        self._free.clear()
+        while self._tasks or self._all:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0.001 if self._all else 0)  # one that is still starting
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        _ = self._spawned(work)
+
+    def _spawned(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("%s: a process was lost", self.function.name, exc_info=task.exception())
+
+
+class Room:
+    """So many processes may all functions together have; a free one of any goes for one that is needed.
+
+    Args:
+        size: How many.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ConfigError("there must be room for one process at least")
+        self._left = size
+        self.pools: list[Pool] = []
+
+    def take(self) -> bool:
+        """Whether a place was free; if not, one is made free, and whoever waits is told later."""
+        if self._left > 0:
+            self._left -= 1
+            return True
+        self._make_room()
+        return False
+
+    def give(self, pool: Pool) -> None:
+        """A place is free again: for whoever waits, the pool itself first."""
+        for one in [pool, *self.pools]:
+            if one.next_starts():
+                return
+        self._left += 1
+
+    def offer(self) -> None:
+        """A process is free now: if another function waits for its place, it goes."""
+        if self._left <= 0 and any(pool.wants_room for pool in self.pools):
+            self._make_room()
+
+    def _make_room(self) -> None:
+        free = [(pool.oldest(), pool) for pool in self.pools]
+        found = [(one.since, pool, one) for one, pool in free if one is not None]
+        if found:
+            _, pool, container = min(found, key=lambda item: item[0])
+            pool.evict(container)
+
+
+__all__ = ["Busy", "Fate", "Pool", "Room"]
