@@ -14,7 +14,7 @@ from legato.deploy.loader import folder_of
 from legato.deploy.parts import make_store
 from legato.errors import ConfigError
 
-FLAGS = ("store", "queue", "listen", "public_url", "cache")
+FLAGS = ("store", "queue", "shards", "listen", "public_url", "cache")
 
 
 def settings_of(options: argparse.Namespace, target: str = "") -> Settings:

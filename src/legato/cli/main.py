@@ -56,6 +56,10 @@ def _run(options: argparse.Namespace) -> int:
         from legato.cli.dialogs import dialogs
 
         return dialogs(options)
+    if options.command == "queue":
+        from legato.cli.queue import queue
+
+        return queue(options)
     if options.command == "check":
         from legato.cli.check import check
 
@@ -98,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("worker", help="work on what a queue brings", allow_abbrev=False)
     )
     _add_listen(commands.add_parser("listen", help="hold a bot's connections", allow_abbrev=False))
+    _add_queue(
+        commands.add_parser("queue", help="see and change a cluster's queues", allow_abbrev=False)
+    )
     _add_dialogs(
         commands.add_parser("dialogs", help="see and steer conversations", allow_abbrev=False)
     )
@@ -216,6 +223,25 @@ def _add_dialogs(parser: argparse.ArgumentParser) -> None:
     signal.add_argument("--id", default="", help="the same cause has the same id: it counts once")
     for action in (ls, show, retry, cancel, signal):
         action.add_argument("--bot", metavar="TARGET", help="the bot whose store is meant")
+        _add_store(action)
+        _add_json(action)
+
+
+def _add_queue(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    declare = actions.add_parser("declare", help="make what is missing", allow_abbrev=False)
+    declare.add_argument(
+        "--shards", metavar="N", help="a new cluster gets so many queues (LEGATO_SHARDS, or 64)"
+    )
+    status = actions.add_parser("status", help="which there are, how full", allow_abbrev=False)
+    resize = actions.add_parser("resize", help="have more or fewer of them", allow_abbrev=False)
+    resize.add_argument(
+        "--to", metavar="N", type=int, required=True, help="so many: a power of two"
+    )
+    for action in (declare, status, resize):
+        action.add_argument("--bot", metavar="TARGET", help="whose queues (bot.py, if it is here)")
+        action.add_argument("--app", metavar="NAME", help="the same where the bot's code is not")
+        action.add_argument("--queue", metavar="URL", help="the broker, as in amqp://host")
         _add_store(action)
         _add_json(action)
 
