@@ -27,10 +27,10 @@ BIRTH = b'{"event":{"type":"message","id":"telegram:1:99","text":"/start"},"plac
 SEGMENT = b'[["2","ask","int",1700000000000,42]]'
 
 
-def turns() -> Iterator[Commit]:
-    """Commits of PEOPLE conversations in turn."""
-    for number in range(TURNS):
-        head, person = divmod(number, PEOPLE)
+def turns(count: int = TURNS, people: int = PEOPLE) -> Iterator[Commit]:
+    """So many commits of so many conversations in turn."""
+    for number in range(count):
+        head, person = divmod(number, people)
         key = f"telegram:7000000001:{person * 7919 % 100003}:{person * 7919 % 100003}:"
         place = Address("telegram", "7000000001", str(person), str(person))
         at_ms = 1_700_000_000_000 + number
