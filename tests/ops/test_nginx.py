@@ -15,7 +15,7 @@ from tests.servers import Nginx, free_port
 
 
 class Upstream:
-    """Stands for a gateway: counts what it gets and answers."""
+    """Stands for a gateway: counts what it gets and answers; with status 0 it ends instead."""
 
     def __init__(self, port: int, status: int = 200) -> None:
         self.port = port
@@ -43,6 +43,8 @@ class Upstream:
                 lines = head.decode().lower().split("\r\n")
                 size = next((int(x[16:]) for x in lines if x.startswith("content-length: ")), 0)
                 await reader.readexactly(size)
+                if not self.status:
+                    return
                 writer.write(
                     b"HTTP/1.1 %d x\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n" % self.status
                 )
@@ -163,3 +165,11 @@ async def test_a_dead_gateway_is_passed_over_and_an_unavailable_one_is_not_asked
         async with Upstream(ports[0], 503) as one, Upstream(ports[1], 503) as two:
             assert await asyncio.to_thread(ask, nginx.port) == 503
             assert len(one.got) + len(two.got) == 1
+
+
+async def test_a_gateway_that_ends_with_a_request_in_hand_is_seen_by_nobody(ports):
+    with front(ports) as nginx:
+        async with Upstream(ports[0], status=0) as ending, Upstream(ports[1]):
+            answers = [await asyncio.to_thread(ask, nginx.port) for _ in range(4)]
+            assert ending.got
+    assert answers == [200] * 4
