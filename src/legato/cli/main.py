@@ -52,6 +52,10 @@ def _run(options: argparse.Namespace) -> int:
         from legato.cli.listen import listen
 
         return listen(options)
+    if options.command == "functions":
+        from legato.cli.functions import functions
+
+        return functions(options)
     if options.command == "dialogs":
         from legato.cli.dialogs import dialogs
 
@@ -104,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_listen(commands.add_parser("listen", help="hold a bot's connections", allow_abbrev=False))
     _add_queue(
         commands.add_parser("queue", help="see and change a cluster's queues", allow_abbrev=False)
+    )
+    _add_functions(
+        commands.add_parser("functions", help="run a folder of cloud functions", allow_abbrev=False)
     )
     _add_dialogs(
         commands.add_parser("dialogs", help="see and steer conversations", allow_abbrev=False)
@@ -198,6 +205,12 @@ def _add_listen(parser: argparse.ArgumentParser) -> None:
         help="whoever dies is followed within three of them (1)",
     )
     parser.add_argument("--verbose", action="store_true", help="log everything")
+
+
+def _add_functions(parser: argparse.ArgumentParser) -> None:
+    from legato.cli.functions import add_functions
+
+    add_functions(parser)
 
 
 def _add_dialogs(parser: argparse.ArgumentParser) -> None:

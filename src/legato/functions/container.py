@@ -124,6 +124,11 @@ class Container:
         self._kind = "ok"
         self._over_memory = False
 
+    @property
+    def api_port(self) -> int:
+        """Where it asks for work, on 127.0.0.1."""
+        return int(self._api.address.rpartition(":")[2] or 0)
+
     # -- its start ----------------------------------------------------------------------------
 
     async def start(self) -> None:

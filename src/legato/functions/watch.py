@@ -1,0 +1,68 @@
+"""New files in a folder, found by looking.
+
+A file counts once it has not changed between two looks: whoever writes it slowly is waited for. What is
+there at the start is known already; what changes comes again, as it does in S3.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+LOOK_S = 1.0
+FILES = 100_000
+"""More are not looked at."""
+
+Mark = tuple[int, int, int]
+
+
+class Watch:
+    """What is known of one folder.
+
+    Args:
+        folder: Looked through with all its subfolders; it may come into being later.
+
+    Attributes:
+        folder: The same.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known = dict(self._look())
+        self._fresh: dict[Path, Mark] = {}
+
+    def changes(self) -> list[tuple[Path, str]]:
+        """Looks once; returns files with what happened to them, as S3 names it."""
+        seen = dict(self._look())
+        found = []
+        for path in [path for path in self._known if path not in seen]:
+            del self._known[path]
+            found.append((path, "ObjectRemoved:Delete"))
+        fresh = {path: mark for path, mark in seen.items() if self._known.get(path) != mark}
+        for path, mark in fresh.items():
+            if self._fresh.get(path) == mark:
+                self._known[path] = mark
+                found.append((path, "ObjectCreated:Put"))
+        self._fresh = {path: mark for path, mark in fresh.items() if path not in dict(found)}
+        return found
+
+    def _look(self) -> Iterator[tuple[Path, Mark]]:
+        count = 0
+        for place, folders, names in os.walk(self.folder):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                if name.startswith("."):
+                    continue  # how many programs name what they have not yet finished
+                count += 1
+                if count > FILES:
+                    return
+                path = Path(place, name)
+                try:
+                    about = path.stat()
+                except OSError:
+                    continue  # it has just gone
+                yield path, (about.st_mtime_ns, about.st_size, about.st_ino)
+
+
+__all__ = ["Watch"]
