@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from tests.property.cluster_world import Worker
 
 LATENCY_S = 0.002
-SENDING_S = 0.05
 
 
 class Life:
@@ -58,11 +57,15 @@ class Life:
         """SIGCONT."""
         self._awake.set()
 
-    async def go_on(self) -> None:
-        """Returns if it lives, once it is awake."""
+    async def awake(self) -> bool:
+        """Waits until it is awake or dead: whether it lives."""
         while self.stopped and not self.dead:
             await self._awake.wait()
-        if self.dead:
+        return not self.dead
+
+    async def go_on(self) -> None:
+        """Returns if it lives, once it is awake."""
+        if not await self.awake():
             raise asyncio.CancelledError
 
 
@@ -131,6 +134,8 @@ class OwnStore(Store):
         return msgspec.structs.replace(commit, expect=expect, update_id="")
 
     async def settle(self, settled: Sequence[Settled]) -> None:
+        if self.worker.life.dead:  # whoever ends it waits for this, and must go on
+            raise StoreUnavailable("dead")
         await self._there()
         await self.worker.point("settle")
         await self.inner.settle(settled)
@@ -200,7 +205,7 @@ class OwnPlatform(Platform):
     async def send(self, call: Call, place: Address, http: HttpClient) -> Verdict:
         life, world = self.worker.life, self.worker.world
         stops, stopped = life.stops, life.stopped
-        await asyncio.sleep(world.delay(SENDING_S))
+        await asyncio.sleep(world.delay(world.sending_s))
         await life.go_on()
         if stopped or life.stops != stops:
             world.excused[told(call, place)] += 1  # it had been asked for before the stop
@@ -208,7 +213,7 @@ class OwnPlatform(Platform):
         if verdict.outcome == "sent":
             world.say(told(call, place), self.worker)
         await self.worker.point("sent")
-        await asyncio.sleep(world.delay(SENDING_S))
+        await asyncio.sleep(world.delay(world.sending_s))
         await life.go_on()
         return verdict
 
@@ -225,10 +230,10 @@ class OwnQueue:
         waiting: list[Delivery] = []
 
         async def later() -> None:
-            await life.go_on()
-            for delivery in waiting:
-                take(delivery)
-            waiting.clear()
+            if await life.awake():
+                for delivery in waiting:
+                    take(delivery)
+                waiting.clear()
 
         def taken(delivery: Delivery) -> None:
             if delivery.letter.kind == "event" and not self._worker.world.commits_first:
@@ -238,7 +243,7 @@ class OwnQueue:
                 return
             waiting.append(delivery)
             if len(waiting) == 1:
-                self._worker.world.spawn(later())
+                _ = self._worker.world.spawn(later())
 
         return await self._inner.consume(generation, shard, taken)
 

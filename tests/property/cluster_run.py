@@ -10,6 +10,7 @@ import asyncio
 import logging
 import sys
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 
@@ -18,7 +19,7 @@ from legato.deploy.topology import Layout
 from legato.model.events import Address, MessageReceived, User
 from legato.model.records import DEAD, FAILED, HELD, QUEUED, SENDING, UNKNOWN
 from legato.testing.simulation import simulation
-from tests.property.cluster_trouble import Trouble
+from tests.property.cluster_trouble import KINDS, Trouble
 from tests.property.cluster_world import World
 
 app = App("adder")
@@ -34,7 +35,8 @@ async def add(chat: Chat) -> None:
 
 @app.command("wait")
 async def wait(chat: Chat) -> None:
-    await chat.say("Waiting")
+    for number in range(1, 5):
+        await chat.say(f"Wait {number}")
     try:
         await chat.ask("Well?", timeout=20)
     except Timeout:
@@ -56,7 +58,7 @@ class Person:
     def __init__(self, number: int) -> None:
         self.number = number
         self.texts = ["/wait"]
-        self.expected = ["Waiting", "Well?", "Quiet"]
+        self.expected = ["Wait 1", "Wait 2", "Wait 3", "Wait 4", "Well?", "Quiet"]
         if number % 3:
             self.texts = ["/start", str(number), "no number", str(number * 10)]
             self.expected = ["First?", "Second?", "A number!", f"Sum: {number * 11}"]
@@ -95,6 +97,7 @@ class Run:
         except TimeoutError:
             self.wrong.append(f"it hangs: {now():.0f} s are over")
         await world.close()
+        self.wrong += world.broken
         self.wrong += [text for person in self.people if (text := self._wrong(person))]
 
     async def _play(self, seconds: float) -> None:
@@ -169,11 +172,12 @@ class Run:
         self.wrong += [f"{what} left: {found}" for what, found in left.items() if found]
 
 
-def run(seed: int, **changes: object) -> Run:
+def run(seed: int, kinds: Sequence[str] = KINDS, **changes: object) -> Run:
     """One run, and what was wrong in it.
 
     Args:
         seed: Decides about all of it.
+        kinds: See Trouble.
         changes: Attributes of the world.
     """
     with simulation(seed) as sim:
@@ -181,7 +185,7 @@ def run(seed: int, **changes: object) -> Run:
         world.deadly, world.most_deaths = 0.01, 4
         for name, value in changes.items():
             setattr(world, name, value)
-        found = Run(world, Trouble(world))
+        found = Run(world, Trouble(world, kinds))
         sim.run(found.play())
     return found
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from legato.abc import Letter, Verdict
-from legato.deploy.topology import DRAIN, END, Layout, Topology
+from legato.deploy.topology import DRAIN, ROUTE, Layout, Topology
 from legato.errors import StoreUnavailable, Unavailable
 from legato.queues.memory import MemoryQueue
 from tests.property.cluster_world import World
@@ -62,7 +62,7 @@ class Trouble:
         running: set[asyncio.Task[None]] = set()
         while self.world.sim.clock.monotonic() < end:
             await asyncio.sleep(self.random.expovariate(1 / 4))
-            running.add(asyncio.ensure_future(getattr(self, self.random.choice(self.kinds))()))
+            running.add(self.world.spawn(getattr(self, self.random.choice(self.kinds))()))
             running = {task for task in running if not task.done()}
         if running:
             await asyncio.wait(running)
@@ -137,9 +137,10 @@ class Naive(Topology):
     """Sabotage: new queues are read at once, whatever is left in the old ones."""
 
     async def _step(self, layout: Layout, to: int, *, again: bool) -> None:
-        if layout.phase != END:
+        if layout.phase != ROUTE:
             await super()._step(layout, to, again=again)
             return
         assert layout.old is not None
+        await self._queue.route(layout.generation, layout.shards, layout.old)
         every = tuple(range(layout.old[1]))
         await self._write(replace(layout, phase=DRAIN, drained=every, version=layout.version + 1))

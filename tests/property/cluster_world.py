@@ -72,14 +72,18 @@ class Worker:
             duties=self.duties,
             heartbeat_s=HEARTBEAT_S,
         )
-        self.starting: asyncio.Task[None] | None = None
+        self._phases: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Starts; waits for store and broker as long as it must."""
-        self.starting = asyncio.create_task(self._start())
-        await asyncio.wait({self.starting})
-        if not self.starting.cancelled():
-            self.starting.result()
+        """Starts; waits for store and broker as long as it must, or until it is killed."""
+        await self._go_through(self._start())
+
+    async def _go_through(self, phase: Any) -> None:
+        task = asyncio.create_task(phase)
+        self._phases.append(task)
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
 
     async def _start(self) -> None:
         for work in (self.runtime.store.open, self.queue.open, self.topology.ensure):
@@ -100,30 +104,36 @@ class Worker:
         """Here the world may kill it: then nothing that follows happens."""
         await self.life.go_on()
         if self.world.kills(name):
-            self.life.dead = True
-            self.world.spawn(self.world.replaced(self))
+            self._die()
+            _ = self.world.spawn(self.world.replaced(self))
             await asyncio.Event().wait()
 
     async def kill(self) -> None:
         """SIGKILL. Its connections break at once, its leases run on."""
         self.world.tell(f"{self.name} is killed")
-        self.life.dead = True
+        self._die()
         self.life.wake()
         self.world.excuse()
-        if self in self.world.workers:
-            self.world.workers.remove(self)
         self.queue.die()
-        if self.starting is not None:
-            self.starting.cancel()
+        for task in self._phases:
+            task.cancel()
         await self.membership.abandon()
         await self.duties.close()
         await self.runtime.abandon()
 
-    async def end(self) -> None:
-        """SIGTERM: in good order."""
-        self.world.tell(f"{self.name} ends")
+    def _die(self) -> None:
+        self.life.dead = True
         if self in self.world.workers:
             self.world.workers.remove(self)
+
+    async def end(self) -> None:
+        """SIGTERM: in good order."""
+        if self in self.world.workers:
+            self.world.tell(f"{self.name} ends")
+            self.world.workers.remove(self)
+            await self._go_through(self._end())
+
+    async def _end(self) -> None:
         await self.membership.close(8.0)
         await self.duties.close()
         await self.runtime.stop(4.0)
@@ -165,6 +175,7 @@ class World:
         self.deadly = 0.0
         self.deaths = 0
         self.most_deaths = 0
+        self.sending_s = sim.random.choice([0.02, 0.1, 1.0])
         self.store_away = False
         self.closing = False
         self.broker = MemoryBroker()
@@ -178,6 +189,7 @@ class World:
         self.queued: dict[int, str] = {}  # outbox id -> what
         self.marked: Counter[str] = Counter()
         self.excused: Counter[str] = Counter()  # may have been sent once more
+        self.broken: list[str] = []  # faults of the simulation itself
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def tell(self, what: str) -> None:
@@ -213,10 +225,17 @@ class World:
         for what, count in (Counter(self.said) - self.marked).items():
             self.excused[what] = max(self.excused[what], count)
 
-    def spawn(self, work: Any) -> None:
+    def spawn(self, work: Any) -> asyncio.Task[Any]:
+        """Does something beside; that it ended otherwise than well is remembered."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._over)
+        return task
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or task.exception() is not None:
+            self.broken.append(f"{task} ended")
 
     async def hire(self) -> Worker:
         """One more worker starts."""

@@ -10,7 +10,7 @@ import pytest
 
 from legato.testing.simulation import simulation
 from tests.property.cluster_run import AFTERWARDS, PEOPLE, Run, app, run
-from tests.property.cluster_trouble import Trouble
+from tests.property.cluster_trouble import KINDS, Trouble
 from tests.property.cluster_world import World
 
 SEEDS = 120 * int(os.environ.get("LEGATO_SOAK", "1"))
@@ -51,4 +51,4 @@ def test_the_same_seed_gives_the_same_run():
 
 @pytest.mark.parametrize("part", ["fence", "may_send", "confirms", "drains", "commits_first"])
 def test_a_cluster_that_lacks_one_of_its_guards_is_caught(part):
-    assert any(run(seed, **{part: False}).wrong for seed in range(MOST_SEEDS))
+    assert any(run(seed, KINDS, **{part: False}).wrong for seed in range(MOST_SEEDS))
