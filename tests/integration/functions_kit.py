@@ -1,0 +1,95 @@
+"""Functions in processes of their own, as a test sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from legato.functions.config import load_functions
+from legato.functions.container import Outcome
+from legato.functions.host import Host, Options
+from legato.functions.limits import Limits
+
+NODE = shutil.which("node")
+
+
+def write(folder: Path, name: str, code: str, file: str = "bot.py", **settings: object) -> Path:
+    """A function in a folder of its own."""
+    place = folder / name
+    place.mkdir(parents=True, exist_ok=True)
+    (place / file).write_text(code, encoding="utf-8")
+    lines = [f"{key} = {_toml(value)}" for key, value in settings.items()]
+    (place / "function.toml").write_text("\n".join(lines), encoding="utf-8")
+    return place
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {json.dumps(one)}" for key, one in value.items()) + " }"
+    return json.dumps(value)
+
+
+@asynccontextmanager
+async def hosted(folder: Path, **options: Any) -> AsyncIterator[Host]:
+    """The functions of a folder."""
+    options = {"look_s": 0.05} | options
+    host = Host(load_functions(folder), Options(**options))
+    host.start()
+    try:
+        yield host
+    finally:
+        await host.close()
+
+
+async def call(host: Host, name: str, event: object = None) -> Any:
+    """What a handler returned; anything else fails the test."""
+    outcome = await called(host, name, event)
+    assert outcome.kind == "ok", outcome
+    return json.loads(outcome.body)
+
+
+async def called(host: Host, name: str, event: object = None) -> Outcome:
+    async with asyncio.timeout(30):
+        return await host.invoke(name, json.dumps(event).encode())
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Waits for something that no event tells of."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    try:
+        return state_of(pid) != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def state_of(pid: int) -> str:
+    """As ps shows it: R, S, T (stopped), Z ..."""
+    text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    return text.rpartition(")")[2].split()[0]
+
+
+def may_limit() -> bool:
+    """Whether control groups can be made here."""
+    from legato.functions.limits import find_limits
+
+    limits = find_limits()
+    try:
+        return limits.kind != "rlimits"
+    finally:
+        limits.close()
+
+
+BOTH = [None, Limits()] if os.name == "posix" else []
+"""The best limits of this machine, and rlimits alone."""
