@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from legato.abc import Clock, Platform, Queue, Store
     from legato.app.settings import Settings
 
-STORES = "sqlite:///bot.db, postgresql://user:password@host/database or memory://"
+STORES = (
+    "sqlite:///bot.db, postgresql://user:password@host/database, dynamodb://table?region=eu-central-1 or "
+    "memory://"
+)
 QUEUES = "amqp://user:password@host"
 
 
@@ -24,9 +27,11 @@ def make_store(
 
     Args:
         url: "sqlite:///bot.db" (relative to the working directory), "sqlite:////data/bot.db"
-            (absolute), "postgresql://user:password@host/database" (see PostgresStore) or "memory://".
+            (absolute), "postgresql://user:password@host/database" (see PostgresStore),
+            "dynamodb://table?region=eu-central-1" (see DynamoDBStore) or "memory://".
         threads, shared: See SQLiteStore.
-        create: See PostgresStore; a SQLite file is made in any case.
+        create: See PostgresStore; a SQLite file is made in any case, a DynamoDB table only where the
+            address says so, too.
 
     Raises:
         ConfigError: There is no such store.
@@ -50,11 +55,14 @@ def make_store(
         from legato.stores.postgres import PostgresStore
 
         return PostgresStore(url, create=create)
+    if scheme == "dynamodb":
+        from legato.deploy.transport import Transport
+        from legato.stores.dynamodb import DynamoDBStore
+
+        return DynamoDBStore(url, http=Transport, create=None if create else False)
     shown = (
         f"{scheme}://{rest.rpartition('@')[2]}" if sep else url
     )  # what stands before may be a password
-    if scheme == "dynamodb":
-        raise ConfigError(f"LEGATO_STORE: this version has no {scheme} store: use {STORES}")
     raise ConfigError(f"LEGATO_STORE={shown!r:.80} is no store: write {STORES}")
 
 

@@ -28,7 +28,7 @@ async def test_a_store_stands_where_its_address_says(tmp_path: Path) -> None:
     [
         ("postgresql://u:canary@h/db?pool=no", "pool=.* must be a whole number"),
         ("postgres://u:canary@h/db?schema=A-B", "cannot be a schema"),
-        ("dynamodb://table", "has no dynamodb store"),
+        ("dynamodb://table?region=eu-1&spread=3", "power of two"),
         ("sqlite://bot.db", "sqlite:///bot.db"),
         ("sqlite:///", "sqlite:///bot.db"),
         ("bot.db", "is no store"),

@@ -6,7 +6,7 @@ ClientRequestToken within ten minutes is applied once; a condition that fails gi
 there; a consistent read sees every write that was answered. Indexes follow the table after a moment, so
 nothing that must be seen at once is read from one.
 
-    store.py    the Store's methods;  reading.py  those that list something
+    store.py    the Store's methods;  reading.py  one item, one conversation;  lists.py  the rest
     plan.py     what one Commit writes, as the items of one transaction
     writer.py   sends it, and knows whether it took place when the answer was lost
     fates.py    what became of outbox items
@@ -17,3 +17,7 @@ nothing that must be seen at once is read from one.
 
 Layout and why: docs/decisions/0016-dynamodb-layout.md.
 """
+
+from legato.stores.dynamodb.store import DynamoDBStore as DynamoDBStore
+
+__all__ = ["DynamoDBStore"]

@@ -96,6 +96,7 @@ class Client:
             if refusal.kind == "ExpiredTokenException" and number == 0:
                 self._signer = self._signer_now()
             elif answer.status < 500 and refusal.kind not in AGAIN:
+                refusal.unsure = unsure
                 raise refusal
             else:
                 unsure = unsure or (answer.status >= 500 and action in WRITES)
@@ -109,8 +110,12 @@ class Client:
 
     async def do(self, action: str, **request: Any) -> dict[str, Any]:
         """As `ask`, for what the service has no reason to refuse: its errors are ours."""
+        return await self.do_call(action, {"TableName": self.where.table} | request)
+
+    async def do_call(self, action: str, request: dict[str, Any]) -> dict[str, Any]:
+        """The same for a request that names the table somewhere else."""
         try:
-            return await self.ask(action, **request)
+            return await self.call(action, request)
         except Refused as refusal:
             raise explained(refusal, self.where.name) from refusal
 

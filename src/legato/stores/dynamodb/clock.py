@@ -54,3 +54,13 @@ def slot_of_id(item: int) -> int:
 def is_long(item: int) -> bool:
     """Whether the item's call goes on in further items."""
     return bool(item & 1)
+
+
+def end_of_life(days: int) -> int:
+    """When what is written now may be deleted, in seconds since the Unix epoch."""
+    return int(time.time()) + days * 86_400  # noqa: TID251 - DynamoDB's time, no journal's
+
+
+def now_us() -> int:
+    """Microseconds since the Unix epoch."""
+    return time.time_ns() // 1000  # noqa: TID251 - for what is deleted, no journal's

@@ -63,6 +63,7 @@ class Refused(Exception):
         kind: "ValidationException" ...
         text: What it says.
         answer: The whole answer.
+        unsure: Whether an earlier try of the same request may have been carried out.
     """
 
     def __init__(self, kind: str, text: str, answer: dict[str, Any]) -> None:
@@ -70,6 +71,7 @@ class Refused(Exception):
         self.kind = kind
         self.text = text
         self.answer = answer
+        self.unsure = False
 
 
 class Unknown(StoreUnavailable):
