@@ -70,7 +70,7 @@ class Trouble:
 
     async def kill(self) -> None:
         """SIGKILL, and another one starts, or not at once."""
-        if len(self.world.workers) > 1:
+        if len(self.world.workers) > 1 and self.world.may_die():
             await self.random.choice(self.world.workers).kill()
             await asyncio.sleep(self.random.random() * 5)
             await self.world.hire()

@@ -122,6 +122,8 @@ class Worker:
         await self.runtime.abandon()
 
     def _die(self) -> None:
+        if not (self.life.dead or self.world.closing):
+            self.world.deaths.append(self.world.sim.clock.monotonic())
         self.life.dead = True
         if self in self.world.workers:
             self.world.workers.remove(self)
@@ -173,8 +175,8 @@ class World:
         self.drains = True  # new queues are read once the old ones are drained
         self.commits_first = True  # a letter is acknowledged after its commit
         self.deadly = 0.0
-        self.deaths = 0
-        self.most_deaths = 0
+        self.deaths: list[float] = []  # when
+        self.most_deaths = 1000
         self.sending_s = sim.random.choice([0.02, 0.1, 1.0])
         self.store_away = False
         self.closing = False
@@ -207,11 +209,14 @@ class World:
 
     def kills(self, name: str) -> bool:
         """Whether whoever is at this point dies there."""
-        if self.deaths >= self.most_deaths or self.sim.random.random() >= self.deadly:
+        if not self.may_die() or self.sim.random.random() >= self.deadly:
             return False
-        self.deaths += 1
         self.tell(f"death at {name}")
         return True
+
+    def may_die(self) -> bool:
+        """Whether one more worker may die."""
+        return len(self.deaths) < self.most_deaths
 
     async def replaced(self, worker: Worker) -> None:
         """A worker is dead, and a moment later another one starts."""
