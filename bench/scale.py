@@ -1,10 +1,10 @@
 """From one box to 100 million users: a plan on paper, and a simulation of its queues.
 
-    python -m bench.scale                        both, as docs/scale.md shows them
+    python -m bench.scale                        all of it, as docs/scale.md shows it
     python -m bench.scale --users 3000000        the plan for other numbers
     python -m bench.scale --workers 12 --shards 256 --rate 4000
 
-The plan multiplies what `make bench-cluster` measured (COSTS) by a load. The simulation plays arrivals of
+The plan multiplies what was measured of one update (COSTS) by a load. The simulation plays arrivals of
 many chats through slots, shards and workers, and shows what a plan of averages hides: crowded shards, a chat
 that talks faster than its commits, the death of a worker.
 """
@@ -26,7 +26,7 @@ from legato.model.shards import SLOTS, check_shards
 
 
 class Costs(Struct, frozen=True):
-    """What one update costs. Measured on two cores; see docs/scale.md for the run.
+    """What one update costs: all measured, see MEASURED.
 
     Attributes:
         nginx_us, gateway_us, broker_us, worker_us, postgres_us: CPU microseconds an update.
@@ -73,15 +73,36 @@ class Load(Struct, frozen=True):
 
 
 COSTS = Costs(
-    nginx_us=30,
-    gateway_us=110,
-    broker_us=110,
-    worker_us=290,
-    postgres_us=190,
-    wal_bytes=2_600,
-    kept_bytes=110,
-    parked_bytes=1_250,
+    nginx_us=23,
+    gateway_us=99,
+    broker_us=85,
+    worker_us=201,
+    postgres_us=160,
+    wal_bytes=1_410,
+    kept_bytes=139,
+    parked_bytes=2_116,
 )
+_SERVERS, _CLUSTER = "`bench.servers`, 2026-11-29", "`make bench-cluster`, 2026-11-28"
+_STORE = "`bench.store_postgres`, 2026-11-29: 8 at once, 109 a commit and 50 a load"
+MEASURED = {
+    "nginx_us": ("nginx, us of CPU", _SERVERS),
+    "gateway_us": ("gateway, us of CPU", _CLUSTER),
+    "broker_us": ("RabbitMQ, us of CPU", _SERVERS),
+    "worker_us": ("worker, us of CPU, with the send", _CLUSTER),
+    "postgres_us": ("Postgres, us of CPU", _STORE),
+    "wal_bytes": ("Postgres, bytes of log", _SERVERS),
+    "kept_bytes": ("Postgres, bytes of the remembered id, for 8 days", _SERVERS),
+    "parked_bytes": ("Postgres, bytes of a waiting conversation with ten records", _SERVERS),
+}
+"""What each of COSTS is, how it was measured, and when; each time on two cores."""
+
+
+def cost_table(costs: Costs = COSTS) -> list[str]:
+    """What one update costs, as a table in Markdown."""
+    rows = [f"| {what} | {getattr(costs, k):,} | {how} |" for k, (what, how) in MEASURED.items()]
+    return ["| for one update | | measured by, on |", "|---|---:|---|", *rows]
+
+
 FULL = 0.6
 """How busy a core may be at the peak: above that, queues grow faster than they drain."""
 CORE_MONTH, GB_MONTH = 25.0, 0.1
@@ -207,7 +228,7 @@ class Scene(Struct, frozen=True, kw_only=True):
     workers: int = 4
     worker_us: float = COSTS.worker_us
     commit_ms: float = 4.0
-    seconds: float = 30.0
+    seconds: float = 10.0
     dies_at: float = 0.0
     takeover_s: float = 3.0
     seed: int = 1
@@ -304,26 +325,27 @@ def _arrivals(scene: Scene, rng: random.Random) -> Iterator[tuple[float, int]]:
 
 
 SCENES = {
-    "4 workers at 58 % of their cores": Scene(rate=8_000),
-    "the same with 256 shards": Scene(rate=8_000, shards=256),
-    "the same at 90 %": Scene(rate=12_400),
-    "a few chats talk much more (Zipf 0.8)": Scene(rate=8_000, zipf=0.8),
-    "one room with 15 % of all messages (Zipf 1.1)": Scene(rate=2_000, zipf=1.1, chats=5_000),
-    "one of 4 workers is killed": Scene(rate=6_000, dies_at=10.0),
-    "one of 16 workers is killed": Scene(rate=24_000, workers=16, dies_at=10.0, seconds=20.0),
+    "4 workers": Scene(rate=12_000),
+    "the same, 256 shards": Scene(rate=12_000, shards=256),
+    "the same, nearly full": Scene(rate=18_000),
+    "a few chats talk much more (Zipf 0.7)": Scene(rate=12_000, zipf=0.7),
+    "one room with a seventh of all messages (Zipf 1.1)": Scene(rate=2_000, zipf=1.1, chats=5_000),
+    "one of 4 workers is killed": Scene(rate=9_000, dies_at=4.0, seconds=15.0),
+    "one of 16 workers is killed": Scene(rate=36_000, workers=16, dies_at=3.0),
 }
 
 
 def scene_table(scenes: dict[str, Scene]) -> list[str]:
     """Several scenes, as a table in Markdown."""
     lines = [
-        "| scene | updates/s | shards / workers | fullest worker | p50 ms | p99 ms | longest ms | busiest chat/s |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| scene | updates/s | cores busy | shards / workers | fullest worker | p50 ms | p99 ms | longest ms | busiest chat/s |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, scene in scenes.items():
         got = simulate(scene)
+        busy = scene.rate * scene.worker_us / 1e6 / scene.workers
         lines.append(
-            f"| {name} | {scene.rate:,.0f} | {scene.shards} / {scene.workers} | {got.crowded:.2f}x "
+            f"| {name} | {scene.rate:,.0f} | {busy:.0%} | {scene.shards} / {scene.workers} | {got.crowded:.2f}x "
             f"| {got.p50_ms:,.1f} | {got.p99_ms:,.1f} | {got.longest_ms:,.0f} | {got.slowest_chat_s:,.0f} |"
         )
     return lines
@@ -350,6 +372,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name in ("rate", "workers", "shards", "zipf")
         if (value := getattr(options, name)) is not None
     }
+    if not own and not options.users:
+        print("\n".join(cost_table()))
+        print()
     if not own:
         users = [options.users] if options.users else STEPS
         print("\n".join(plan_table([Load(n, options.messages, options.peak) for n in users])))
