@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import cast
 
 import psutil
@@ -71,7 +70,7 @@ class Watched:
         """So far."""
         return {name: self._used(*watched) for name, watched in self._processes.items()}
 
-    def _used(self, process: psutil.Process, tree: bool) -> Used:  # noqa: FBT001
+    def _used(self, process: psutil.Process, tree: bool) -> Used:
         cpu_s, rss = 0.0, 0
         for one in (process, *(process.children(recursive=True) if tree else ())):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -105,15 +104,35 @@ def process(watched: Watched, name: str, env: dict[str, str], *command: str) -> 
                 print(f"{name} ended by itself:\n{log.read()[-2000:].decode(errors='replace')}")
 
 
-@contextlib.contextmanager
-def gateways(watched: Watched, rabbit: Rabbit, folder: Path) -> Iterator[tuple[int, list[int]]]:
-    """nginx and two of them: its port, and theirs."""
-    env = {
+def environment(rabbit: Rabbit, store: str) -> dict[str, str]:
+    """What all processes are told."""
+    return {
         "LEGATO_QUEUE": rabbit.url,
-        "LEGATO_STORE": f"sqlite:///{folder / 'gateways.db'}",
+        "LEGATO_STORE": store,
+        "LEGATO_SHARDS": str(SHARDS),
         "TELEGRAM_TOKEN": TOKEN,
         "TELEGRAM_SECRET": SECRET,
     }
+
+
+@contextlib.contextmanager
+def workers(
+    watched: Watched, rabbit: Rabbit, store: str, api: str, count: int
+) -> Iterator[list[int]]:
+    """So many of them: the ports where they say whether they are ready."""
+    env = environment(rabbit, store) | {"TELEGRAM_API": api}
+    ports = [free_port() for _ in range(count)]
+    with contextlib.ExitStack() as stack:
+        for number, port in enumerate(ports, 1):
+            command = ("worker", str(BOT), "--name", f"w{number}", "--listen", f"127.0.0.1:{port}")
+            stack.enter_context(process(watched, f"worker {number}", env, *command))
+        yield ports
+
+
+@contextlib.contextmanager
+def gateways(watched: Watched, rabbit: Rabbit, store: str) -> Iterator[tuple[int, list[int]]]:
+    """nginx and two of them: its port, and theirs."""
+    env = environment(rabbit, store)
     ports = [free_port(), free_port()]
     with contextlib.ExitStack() as stack:
         for number, port in enumerate(ports, 1):

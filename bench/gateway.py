@@ -14,7 +14,6 @@ import itertools
 import os
 import tempfile
 import time
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -137,7 +136,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         Rabbit() as rabbit,
-        gateways(watched, rabbit, Path(folder)) as (port, ports),
+        gateways(watched, rabbit, f"sqlite:///{folder}/gateways.db") as (port, ports),
         asyncio.Runner(loop_factory=loop_factory()) as runner,
     ):
         seen = runner.run(measure(watched, rabbit, port, ports, args))
