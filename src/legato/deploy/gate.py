@@ -164,6 +164,7 @@ class _Gate:
                 self._monitoring.asgi(ingress, names), listener, drain_s=self._options.drain_s
             )
             server.start(stopping)
+            await stopping.unless(server.up())
             self._greet(listener)
             with rare_collections():
                 await stopping.wait()

@@ -135,6 +135,11 @@ class Serving:
         self._task.add_done_callback(done)
         self._looking = asyncio.create_task(self._look())
 
+    async def up(self) -> None:
+        """Returns once connections are taken."""
+        while not self._server.started and self._task is not None and not self._task.done():
+            await asyncio.sleep(0.005)
+
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
