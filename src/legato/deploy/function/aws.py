@@ -2,6 +2,7 @@
 
     function URL, HTTP API (payload 2.0)   requestContext.http; an answer with `cookies` beside `headers`
     REST API (payload 1.0), ALB            httpMethod; an answer with multiValueHeaders where the event has them
+    Records, detail-type                   @app.event: files, rows, messages, schedules (sources.py)
     anything else                          a touch: timers fire, deliveries that were left are made
 
 The handler is no coroutine, since Lambda's Python runtime calls none; it runs one event loop that lives as
@@ -60,9 +61,31 @@ class Lambda:
 
     async def _handle(self, event: Any, budget_s: float) -> Answer:
         request = read_request(event)
-        if request is None:
-            return dict(await self.function.touch(budget_s))
-        return _answered(event, await self.function.request(request, budget_s))
+        if request is not None:
+            return _answered(event, await self.function.request(request, budget_s))
+        if isinstance(event, dict) and ("Records" in event or "detail-type" in event):
+            return await self._happened(event, budget_s)
+        return dict(await self.function.touch(budget_s))
+
+    async def _happened(self, event: dict[str, Any], budget_s: float) -> Answer:
+        """Records of another service. A batch is told which of them are to come again."""
+        from legato.deploy.function import sources
+
+        found = sources.records(event)
+        source = sources.source_of(found[0]) if found else ""
+        ordered = source in sources.STREAMS
+        events = [sources.happened(record) for record in found]
+        failures = await self.function.happened(events, budget_s, ordered=ordered)
+        failed = [
+            record for record, error in zip(found, failures, strict=True) if error is not None
+        ]
+        if ordered or source == "aws:sqs":
+            names = [sources.identifier(record) for record in (failed[:1] if ordered else failed)]
+            return {"batchItemFailures": [{"itemIdentifier": name} for name in names]}
+        for error in failures:
+            if error is not None:
+                raise error  # the service invokes the function again
+        return {"happened": len(found)}
 
 
 def time_left_s(context: Any) -> float:

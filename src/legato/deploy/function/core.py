@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +26,7 @@ from legato.deploy.function.lazy import LazyHttp
 from legato.deploy.parts import hosted_platforms, make_store
 from legato.deploy.signature import check_request, may_reply
 from legato.errors import Forged, StoreError, Unavailable
+from legato.model.events import Happened
 from legato.model.shards import SLOTS
 
 if TYPE_CHECKING:
@@ -118,6 +119,36 @@ class Function:
                 self._purged_ms = now_ms
                 await runtime.purge()
             return {"woken": woken, "left": runtime.relay.left}
+
+    async def happened(
+        self, events: Sequence[Happened], budget_s: float, *, ordered: bool = False
+    ) -> list[Exception | None]:
+        """Lets dialogs start by what happened outside of any chat; returns what went wrong with each.
+
+        Args:
+            events: What happened.
+            budget_s: Seconds for all.
+            ordered: What follows one that failed is not tried.
+        """
+        async with self.invoked(budget_s) as runtime:
+            failures: list[Exception | None] = []
+            for event in events:
+                failed = ordered and any(failures)
+                failures.append(
+                    Unavailable("one before failed") if failed else await self._try(runtime, event)
+                )
+            await runtime.tick()
+            await self._delivered(runtime, "")
+            return failures
+
+    async def _try(self, runtime: Runtime, event: Happened) -> Exception | None:
+        try:
+            async with asyncio.timeout(self.invocation.left_s):
+                await runtime.handle(event)
+        except (StoreError, Unavailable, TimeoutError) as error:
+            log.warning("%s (%s) comes again: %s", event.kind, event.id, str(error) or "no time left")
+            return error
+        return None
 
     @asynccontextmanager
     async def invoked(self, budget_s: float) -> AsyncIterator[Runtime]:
