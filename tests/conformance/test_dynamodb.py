@@ -9,11 +9,9 @@ from legato.testing.conformance.store import StoreConformance
 
 
 class TestDynamoDBStore(StoreConformance):
-    parameters = ""
-
     @pytest.fixture(autouse=True)
     def _table(self, dynamodb_url: str) -> None:
-        self.url = dynamodb_url + self.parameters
+        self.url = dynamodb_url
 
     async def make_store(self) -> Store:
         return DynamoDBStore(self.url, http=Transport)
@@ -21,7 +19,3 @@ class TestDynamoDBStore(StoreConformance):
     async def reopen(self, store: Store) -> Store:
         await store.close()
         return await self.make_store()
-
-
-class TestDynamoDBStoreInOnePartition(TestDynamoDBStore):
-    parameters = "&spread=1"

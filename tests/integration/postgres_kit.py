@@ -10,6 +10,7 @@ from typing import Self
 from legato.abc.store import Store
 from legato.errors import StoreUnavailable
 from legato.model.records import COMMITTED, DUPLICATE, QUEUED, Commit, OutboxItem
+from legato.stores.dynamodb.failures import Unknown as DynamoDBUnknown
 from legato.stores.postgres.writer import Unknown
 from legato.testing.conformance._samples import item, row
 
@@ -54,7 +55,7 @@ class Person:
             try:
                 done = await self.crowd.store.commit(commit)
             except StoreUnavailable as error:
-                unknown = unknown or isinstance(error, Unknown)
+                unknown = unknown or isinstance(error, (Unknown, DynamoDBUnknown))
                 self.crowd.refused += 1
                 await asyncio.sleep(random.uniform(0.01, 0.1))
                 continue
