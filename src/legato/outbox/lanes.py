@@ -48,10 +48,14 @@ class Lane:
         holds: How many webhook replies to this chat are on their way: nothing is sent meanwhile.
         passed: Marks of the shared gates whose token the head holds already.
         moves: How often the head followed its chat to a new id.
+        sending: The head is on its way to the platform.
+        dropped: The head was let go of before it was sent: whoever owned it since may have sent it.
         waiters: (id, future): done once nothing with an id up to this is queued.
     """
 
-    __slots__ = ("holds", "moves", "name", "passed", "queue", "state", "waiters")
+    __slots__ = (
+        "dropped", "holds", "moves", "name", "passed", "queue", "sending", "state", "waiters",
+    )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name: str = name
@@ -60,6 +64,8 @@ class Lane:
         self.holds: int = 0
         self.passed: int = 0
         self.moves: int = 0
+        self.sending: bool = False
+        self.dropped: bool = False
         self.waiters: list[tuple[int, asyncio.Future[None]]] = []
 
     def has_up_to(self, up_to: int) -> bool:
@@ -71,6 +77,7 @@ class Lane:
         self.queue.popleft()
         self.passed = 0
         self.moves = 0
+        self.dropped = False
         if self.waiters:
             self.wake()
 
@@ -87,6 +94,7 @@ class Lane:
         self.queue.extend(entries)
         self.passed = 0
         self.moves = 0
+        self.dropped = False
         self.wake()
 
     def wake(self) -> None:

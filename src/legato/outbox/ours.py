@@ -45,13 +45,26 @@ def allowed(ours: Ours, entry: OutboxItem | Asked) -> bool:
     return ours.may_send(slot_of(entry.place))
 
 
+def lost(ours: Ours | None, lane: Lane) -> bool:
+    """Whether the head is not ours to send (any more): then the lane is left to its owner. If the lane came
+    back to us meanwhile, the head is asked for anew in the store, and leaves alone.
+    """
+    if lane.dropped:
+        lane.pop()
+        return True
+    if ours is None or (lane.queue and allowed(ours, lane.queue[0])):
+        return False
+    abandon(lane, all_=True)
+    return True
+
+
 def abandon(lane: Lane, *, all_: bool = False) -> None:
     """Lets what stands in a lane leave memory unsent: it is in the store, for whoever owns it now.
     Whoever waits for it gets Unavailable.
 
     Args:
         lane: Which one.
-        all_: Its head, too, which is just being sent otherwise.
+        all_: Its head, too, which is otherwise kept while it is being sent.
     """
     kept = list(lane.queue)[:1] if lane.state == BUSY and not all_ else []
     lost = Unavailable("another process works for this chat now")
@@ -65,5 +78,6 @@ def abandon(lane: Lane, *, all_: bool = False) -> None:
     if kept:
         while len(lane.queue) > 1:
             lane.queue.pop()
+        lane.dropped = not lane.sending and isinstance(kept[0], OutboxItem)
     else:
         lane.replace([])

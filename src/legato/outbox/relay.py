@@ -320,7 +320,8 @@ class Relay:
 
     def known_ids(self) -> set[int]:
         """Ids of the items this process is responsible for."""
-        ids = {entry.id for lane in self._lanes.lanes.values() for entry in lane.queue}
+        lanes = self._lanes.lanes.values()
+        ids = {entry.id for lane in lanes for entry in list(lane.queue)[lane.dropped :]}
         return ids | self._sender.settler.ids() | self._sender.telling
 
     async def flush(self, deadline_s: float) -> int:

@@ -24,7 +24,7 @@ from legato.outbox.backoff import Backoff
 from legato.outbox.bots import Bot
 from legato.outbox.dispatch import Dispatcher
 from legato.outbox.lanes import Asked, Lane
-from legato.outbox.ours import Ours, abandon, allowed
+from legato.outbox.ours import Ours, lost
 from legato.outbox.pacing import Pacing, Window
 from legato.outbox.settings import RelaySettings, RelayStats
 from legato.outbox.settler import Settler
@@ -118,13 +118,11 @@ class Sender:
         """One try with the lane's head: afterwards it is popped, or the lane is parked, or (its
         chat moved) it is to be tried again at once.
         """
-        if isinstance(entry, OutboxItem):
-            item = entry
-        else:
-            item = entry.item
-            if entry.answer.done():  # who asked is gone
-                lane.pop()
-                return
+        item = entry if isinstance(entry, OutboxItem) else entry.item
+        # It is another process's now, or who asked is gone.
+        if lane.dropped or (isinstance(entry, Asked) and entry.answer.done()):
+            lane.pop()
+            return
         bot = self.bot(item.place)
         if bot is None:
             reason = f"no {item.place.platform} bot {item.place.bot} is set up; retry once it is"
@@ -148,7 +146,9 @@ class Sender:
         if not await self._safe_to_send(lane, item, call):
             return
         began = self.observer.begin_send(item)
+        lane.sending = True
         verdict = await bot.send(call, place, self._http)
+        lane.sending = False
         self.observer.end_send(began, item, verdict)
         if window is not None:
             self.pacing.landed(item.place.lane)
@@ -157,25 +157,18 @@ class Sender:
         else:
             self._failed(bot, lane, item, verdict)
 
-    def _lost(self, lane: Lane) -> bool:
-        """Whether the head is not ours to send (any more): then the lane is left to its owner."""
-        if self.ours is None or (lane.queue and allowed(self.ours, lane.queue[0])):
-            return False
-        abandon(lane, all_=True)
-        return True
-
     async def _safe_to_send(self, lane: Lane, item: OutboxItem, call: Call) -> bool:
         """Returns once a crash in the send would leave no more in doubt than that one message; False
         if it is not ours to send (any more).
         """
-        if self._lost(lane):
+        if lost(self.ours, lane):
             return False
         if item.id and self.settler.unsettled(lane.name):
             self.dispatch.settle_soon()
             await self.settler.settled(lane.name)
         if item.id and careful(item, call):
             await self.dispatch.durably(Settled(item.id, SENDING, item.attempts))
-        return not self._lost(lane)
+        return not lost(self.ours, lane)
 
     async def _admitted(
         self, bot: Bot, lane: Lane, item: OutboxItem, window: Window | None

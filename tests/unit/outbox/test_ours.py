@@ -7,7 +7,7 @@ import pytest
 from legato.abc import Verdict
 from legato.app.share import Part
 from legato.errors import Unavailable
-from legato.model.records import QUEUED, Call
+from legato.model.records import QUEUED, SENT, Call, Settled
 from legato.model.shards import slot_of
 from legato.outbox.relay import Relay
 from tests.unit.outbox.kit import NoHttp, World, item, place, virtual
@@ -127,6 +127,24 @@ async def test_dropped_slots_leave_memory_but_a_send_under_way_comes_to_its_end(
         await world.relay.flush(60)
         assert world.bot.methods() == ["a"]
         assert await world.fates() == {"b": QUEUED}
+
+
+@virtual
+async def test_what_was_about_to_be_sent_is_asked_for_anew_when_its_slot_comes_back():
+    async with Shared() as world:
+        said = await world.say(item("a", "mine"), item("b", "mine"), item("c", "mine"))
+        world.store.broken = True  # "b" waits until the store knows of "a"
+        await asyncio.sleep(1)
+        world.share.lose([slot_of(MINE)])
+        world.relay.drop([slot_of(MINE)])
+        world.store.broken = False
+        # Its owner of the meantime sends two of them.
+        await world.store.settle([Settled(one.id, SENT) for one in said[:2]])
+        world.share.gain([slot_of(MINE)])
+        assert await world.relay.recover(slots=[slot_of(MINE)]) == 1
+        await world.relay.flush(60)
+        assert world.bot.methods() == ["a", "c"]
+        assert await world.fates() == {}
 
 
 @virtual
