@@ -91,6 +91,8 @@ async def opened(client: Client, *, create: bool) -> Table:
         try:
             return await _known(client) or await _begun(client)
         except Refused as refusal:
+            if refusal.kind == "ValidationException":  # it has no such key
+                _check((await client.ask("DescribeTable"))["Table"], client.where.table)
             if refusal.kind != NO_TABLE or not create:
                 raise
         await _made(client)
@@ -136,9 +138,7 @@ def _check(table: dict[str, Any], name: str) -> None:
     good = table["KeySchema"] == wanted["KeySchema"]
     for index in wanted["GlobalSecondaryIndexes"]:
         good = good and indexes.get(index["IndexName"]) == index["KeySchema"]
-    if not good or any(
-        types[each["AttributeName"]] != "S" for each in wanted["AttributeDefinitions"]
-    ):
+    if not good or set(types.values()) != {"S"}:
         raise ConfigError(
             f"the DynamoDB table {name} has other keys or indexes than a store of Legato: name another one in "
             "LEGATO_STORE, or make it by create=1 (docs: DynamoDB, The table)"
