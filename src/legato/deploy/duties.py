@@ -123,6 +123,8 @@ class Duties:
             if consumer is not None:
                 await consumer.close()
         self._let_go(slots)
+        # A send that is under way would be repeated by whoever comes next, if it is not marked before.
+        await self._runtime.relay.emptied(slots, self._drain_s)
 
     def stop(self, units: Collection[Unit]) -> None:
         slots = _slots(units)
