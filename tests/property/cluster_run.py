@@ -159,7 +159,7 @@ class Run:
                     self.blamed.add(person.number)
         for number in self.blamed:
             began = self.people[number - 1].began
-            if len([when for when in self.world.deaths if when > began]) < TRIES:
+            if len([when for when in self.world.shocks if when > began]) < TRIES:
                 self.wrong.append(f"{number} is blamed for less than {TRIES} deaths")
 
     def _is_blamed(self, key: str) -> bool:

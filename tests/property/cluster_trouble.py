@@ -91,6 +91,7 @@ class Trouble:
     async def store_outage(self) -> None:
         self.world.tell("store outage")
         self.world.store_away = True
+        self.world.shock()
         await asyncio.sleep(self.random.uniform(0.5, 8))
         self.world.excuse()
         self.world.store_away = False

@@ -123,7 +123,8 @@ class Worker:
 
     def _die(self) -> None:
         if not (self.life.dead or self.world.closing):
-            self.world.deaths.append(self.world.sim.clock.monotonic())
+            self.world.deaths += 1
+            self.world.shock()
         self.life.dead = True
         if self in self.world.workers:
             self.world.workers.remove(self)
@@ -144,6 +145,7 @@ class Worker:
     async def freeze(self, seconds: float, *, cut: bool = True) -> None:
         """SIGSTOP for so long. The broker misses its heartbeats meanwhile."""
         self.world.tell(f"{self.name} stops for {seconds:.1f} s")
+        self.world.shock()
         self.world.excuse()
         self.life.stop()
         await asyncio.sleep(seconds / 2)
@@ -175,7 +177,8 @@ class World:
         self.drains = True  # new queues are read once the old ones are drained
         self.commits_first = True  # a letter is acknowledged after its commit
         self.deadly = 0.0
-        self.deaths: list[float] = []  # when
+        self.deaths = 0
+        self.shocks: list[float] = []  # when somebody died, or may have seemed to
         self.most_deaths = 1000
         self.sending_s = sim.random.choice([0.02, 0.1, 1.0])
         self.store_away = False
@@ -216,7 +219,7 @@ class World:
 
     def may_die(self) -> bool:
         """Whether one more worker may die."""
-        return len(self.deaths) < self.most_deaths
+        return self.deaths < self.most_deaths
 
     async def replaced(self, worker: Worker) -> None:
         """A worker is dead, and a moment later another one starts."""
@@ -229,6 +232,10 @@ class World:
         """Something broke: what was sent and is not marked now may be sent again."""
         for what, count in (Counter(self.said) - self.marked).items():
             self.excused[what] = max(self.excused[what], count)
+
+    def shock(self) -> None:
+        """Whoever works on something now may come to no end, and be unable to say that he lives."""
+        self.shocks.append(self.sim.clock.monotonic())
 
     def spawn(self, work: Any) -> asyncio.Task[Any]:
         """Does something beside; that it ended otherwise than well is remembered."""
