@@ -47,7 +47,7 @@ TRIES = 3
 MOST_TRIES = 10
 """Deaths that anything may be under way at."""
 BLAME = 2
-"""A death alone; one beside others that have outlived their own time counts half."""
+"""A death alone; one beside others that have been under way for longer counts half."""
 ALONE_S = 1.0
 """How long a suspect runs alone at first."""
 LONGEST_ALONE_S = 16.0
@@ -115,7 +115,7 @@ class Trials:
             StoreError, Unavailable: To be called again.
         """
         if not suspect:
-            return await (work() if self._room.calm else self._beside(work))
+            return await self._beside(work)
         return await self._try(
             f"attempt|{event.id}",
             work,
@@ -133,11 +133,17 @@ class Trials:
             name = f"attempt|{row.key}|{row.epoch}"
             await self._try(name, work, lambda why, _: self._aside.turn(row, why))
         else:
-            await (work() if self._room.calm else self._beside(work))
+            await self._beside(work)
 
     # -- one trial ----------------------------------------------------------------------------
 
     async def _beside(self, work: Callable[[], Awaitable[T]]) -> T:
+        if self._room.calm:
+            self._room.begins()
+            try:
+                return await work()
+            finally:
+                self._room.ends()
         stay = await self._room.enter(alone=False, seconds=ALONE_S)
         try:
             return await work()
@@ -160,7 +166,8 @@ class Trials:
         )
         self._ours[name] = before
         try:
-            blame = (BLAME // 2 if self._room.outlived else BLAME) if stay.alone else 0
+            others = self._room.outlived or self._room.free
+            blame = (BLAME // 2 if others else BLAME) if stay.alone else 0
             await self._put(name, Count(before.tries + 1, before.blame + blame))
             result = await work()
         except BaseException as error:

@@ -11,6 +11,9 @@ from legato.app.tasks import cancelled
 
 Turnstile = deque[asyncio.Future[None]]
 
+SETTLE_S = 1.0
+"""Whoever goes in alone waits so long for what was begun freely right before."""
+
 
 async def _nothing() -> None:
     """Nobody is told."""
@@ -25,6 +28,7 @@ class Room:
         clock: What time is measured with.
 
     Attributes:
+        free: How many are under way that began outside, while it was calm.
         outlived: How many have stayed longer than they were given, and go on outside.
     """
 
@@ -34,7 +38,10 @@ class Room:
         "_companions",
         "_company_next",
         "_inside",
+        "_latest",
         "_loners",
+        "_settled",
+        "free",
         "outlived",
     )
 
@@ -45,12 +52,26 @@ class Room:
         self._company_next = False
         self._companions: Turnstile = deque()
         self._loners: Turnstile = deque()
+        self._latest = float("-inf")
+        self._settled: asyncio.Future[None] | None = None
+        self.free: int = 0
         self.outlived: int = 0
 
     @property
     def calm(self) -> bool:
-        """Nobody is or wants to be alone: whoever is no suspect need not come in."""
+        """Nobody is or wants to be alone: whoever is no suspect need not come in, but `begins`."""
         return not self._alone and not self._loners
+
+    def begins(self) -> None:
+        """Something begins outside. Costs next to nothing."""
+        self.free += 1
+        self._latest = self._clock.monotonic()
+
+    def ends(self) -> None:
+        """It is over."""
+        self.free -= 1
+        if not self.free and self._settled is not None and not self._settled.done():
+            self._settled.set_result(None)
 
     async def enter(
         self, *, alone: bool, seconds: float, outlived: Callable[[], Awaitable[None]] = _nothing
@@ -62,6 +83,8 @@ class Room:
             self._admit(alone=alone)
         else:
             await self._wait(alone=alone)
+        if alone and self.free:
+            await self._settle()
         return Stay(self, self._clock, seconds, outlived, alone=alone)
 
     async def _wait(self, *, alone: bool) -> None:
@@ -77,6 +100,22 @@ class Room:
                 waiting.remove(turn)
                 self._next()
             raise
+
+    async def _settle(self) -> None:
+        """Lets what began outside come to its end, if it is fast."""
+        seconds = SETTLE_S - (self._clock.monotonic() - self._latest)
+        if seconds <= 0:
+            return
+        self._settled = asyncio.get_running_loop().create_future()
+        limit = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait({self._settled, limit}, return_when=asyncio.FIRST_COMPLETED)
+        except BaseException:
+            self.leave(alone=True)
+            raise
+        finally:
+            self._settled = None
+            limit.cancel()
 
     def leave(self, *, alone: bool) -> None:
         """Makes room."""

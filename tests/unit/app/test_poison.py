@@ -318,3 +318,43 @@ async def test_while_one_is_tried_alone_whatever_else_comes_waits_but_not_for_ev
     for task in (alone, other):
         task.cancel()
     await asyncio.gather(alone, other, return_exceptions=True)
+
+
+async def test_who_is_tried_alone_waits_for_what_was_begun_right_before() -> None:
+    court = Court()
+    await court.trials._put(f"attempt|{court.event.id}", Count(1, 0))
+    door = asyncio.Event()
+
+    async def fresh() -> None:
+        court.log.append("fresh")
+        await door.wait()
+
+    first = asyncio.create_task(court.trials.event(message("x"), fresh, suspect=False))
+    await court.rounds()
+    alone = asyncio.create_task(court.trials.event(court.event, court.stays))
+    await court.rounds()
+    assert court.log == ["fresh"]
+    assert await court.count() == b"[1,0]"  # it is not under way
+    door.set()
+    await first
+    await court.rounds()
+    assert court.log == ["fresh", "in"]
+    assert await court.count() == b"[2,2]"
+    alone.cancel()
+    await asyncio.gather(alone, return_exceptions=True)
+
+
+async def test_a_death_beside_something_slow_counts_half() -> None:
+    court = Court()
+    await court.trials._put(f"attempt|{court.event.id}", Count(1, 0))
+    slow = asyncio.create_task(court.trials.event(message("x"), court.stays, suspect=False))
+    await court.rounds()
+    alone = asyncio.create_task(court.trials.event(court.event, court.stays))
+    await court.rounds()
+    court.clock.advance(1.0)
+    await court.rounds()
+    assert court.log == ["in", "in"]
+    assert await court.count() == b"[2,1]"
+    for task in (alone, slow):
+        task.cancel()
+    await asyncio.gather(alone, slow, return_exceptions=True)
