@@ -1,0 +1,225 @@
+"""What AWS invokes a function with, besides requests to its URL, and what it wants back."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from legato import App, Chat, Happened
+from legato.deploy.function import sources
+from legato.deploy.function.aws import Lambda
+from legato.deploy.function.core import Function
+from legato.errors import StoreUnavailable
+from legato.testing.fake_telegram import FakeTelegram
+
+TOKEN, SECRET = "4200:canary-of-the-token", "canary-of-the-secret"
+PROOF = "X-Telegram-Bot-Api-Secret-Token"
+BODY = json.dumps(
+    {
+        "update_id": 1,
+        "message": {
+            "message_id": 1,
+            "date": 1,
+            "from": {"id": 1001, "is_bot": False, "first_name": "Ann"},
+            "chat": {"id": 1001, "type": "private"},
+            "text": "/start",
+        },
+    }
+)
+seen: list[Happened] = []
+
+
+def app() -> App:
+    app = App("bot")
+
+    @app.command("start")
+    async def start(chat: Chat) -> None:
+        await chat.say("Hello")
+
+    @app.event("*")
+    async def note(chat: Chat) -> None:
+        assert isinstance(chat.event, Happened)
+        await chat.run(seen.append, chat.event)
+
+    return app
+
+
+@pytest.fixture
+def function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Function]:
+    seen.clear()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
+    monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
+    monkeypatch.delenv("LEGATO_STORE", raising=False)
+    with FakeTelegram(token=TOKEN).threaded() as telegram:
+        telegram.user("Ann", started=True)
+        function = Function(app(), {"telegram_api": telegram.api})
+        yield function
+        function.close()
+
+
+def v1(**more: Any) -> dict[str, Any]:
+    """A request by a REST API."""
+    return {
+        "httpMethod": "POST",
+        "path": "/telegram",
+        "headers": {PROOF: SECRET},
+        "multiValueHeaders": {PROOF: ["no", SECRET]},
+        "queryStringParameters": {"a": "1"},
+        "multiValueQueryStringParameters": {"a": ["1", "2"]},
+        "requestContext": {"stage": "prod"},
+        "body": BODY,
+        "isBase64Encoded": False,
+    } | more
+
+
+def test_a_rest_api_is_answered_in_its_form(function: Function) -> None:
+    answer = Lambda(function)(v1())
+    assert answer["multiValueHeaders"] == {"content-type": ["application/json"]}
+    assert "headers" not in answer
+    assert json.loads(answer["body"])["text"] == "Hello"
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_load_balancer_gets_a_status_line_and_sends_its_query_as_it_came(
+    function: Function, several: bool
+) -> None:
+    event = v1(
+        requestContext={"elb": {"targetGroupArn": "arn"}},
+        body=base64.b64encode(BODY.encode()).decode(),
+        isBase64Encoded=True,
+    )
+    for name in ("headers", "queryStringParameters") if several else ():
+        del event[name]
+    for name in () if several else ("multiValueHeaders", "multiValueQueryStringParameters"):
+        del event[name]
+    answer = Lambda(function)(event)
+    assert (answer["statusCode"], answer["statusDescription"]) == (200, "200 OK")
+    assert answer["isBase64Encoded"] is False
+    assert ("multiValueHeaders" in answer) is several
+
+
+def test_the_secret_is_checked_in_every_form(function: Function) -> None:
+    wrong = v1(headers={PROOF: "x"}, multiValueHeaders={PROOF: ["x"]})
+    assert Lambda(function)(wrong)["statusCode"] == 401
+    assert Lambda(function)(v1(httpMethod="GET"))["statusCode"] == 405
+    assert Lambda(function)(v1(path="/elsewhere"))["statusCode"] == 404
+
+
+RECORDS: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
+    "s3": (
+        {
+            "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put",
+            "s3": {
+                "bucket": {"name": "box"},
+                "object": {"key": "a+cat%21.png", "sequencer": "0A1B"},
+            },
+        },
+        ("s3:ObjectCreated:Put", "box/a cat!.png"),
+    ),
+    "sqs": (
+        {
+            "eventSource": "aws:sqs",
+            "messageId": "m1",
+            "body": '{"order": 7}',
+            "eventSourceARN": "arn:aws:sqs:eu-west-1:1:orders",
+        },
+        ("sqs:orders", "orders"),
+    ),
+    "sns": (
+        {
+            "EventSource": "aws:sns",
+            "Sns": {"TopicArn": "arn:aws:sns:eu-west-1:1:news", "MessageId": "n1", "Subject": None},
+        },
+        ("sns:news", ""),
+    ),
+    "dynamodb": (
+        {
+            "eventSource": "aws:dynamodb",
+            "eventName": "INSERT",
+            "eventID": "e1",
+            "eventSourceARN": "arn:aws:dynamodb:eu-west-1:1:table/orders/stream/2026",
+            "dynamodb": {"SequenceNumber": "11"},
+        },
+        ("dynamodb:INSERT", "orders"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_record_starts_a_dialog_once_however_often_it_comes(
+    function: Function, name: str
+) -> None:
+    record, expected = RECORDS[name]
+    for _ in range(2):
+        answer = Lambda(function)({"Records": [record]})
+        assert answer in ({"happened": 1}, {"batchItemFailures": []})
+    assert [(event.kind, event.subject) for event in seen] == [expected]
+
+
+def test_a_schedule_is_named_by_its_rule_and_other_events_by_source_and_type(
+    function: Function,
+) -> None:
+    rule = "arn:aws:events:eu-west-1:1:rule/nightly"
+    scheduled = {"source": "aws.events", "detail-type": "Scheduled Event", "resources": [rule]}
+    other = {"source": "shop", "detail-type": "Order Placed", "detail": {"order": 7}, "id": "x"}
+    Lambda(function)(scheduled | {"id": "1", "time": "2026-11-28T09:00:00Z"})
+    Lambda(function)(other)
+    assert [event.kind for event in seen] == ["schedule:nightly", "shop:Order Placed"]
+    assert seen[1].data == {"order": 7}
+
+
+def test_a_queue_is_told_which_messages_are_to_come_again(
+    function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqs = RECORDS["sqs"][0]
+    batch = [sqs | {"messageId": name} for name in ("good", "bad", "last")]
+    _fail(function, monkeypatch, "bad")
+    answer = Lambda(function)({"Records": batch})
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
+    assert len(seen) == 2
+
+
+def test_what_follows_a_failed_row_of_a_stream_waits_for_it(
+    function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = RECORDS["dynamodb"][0]
+    batch = [
+        row | {"eventID": name, "dynamodb": {"SequenceNumber": name}} for name in ("1", "bad", "3")
+    ]
+    _fail(function, monkeypatch, "bad")
+    answer = Lambda(function)({"Records": batch})
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
+    assert len(seen) == 1
+
+
+def test_a_service_that_takes_no_list_of_failures_is_failed(
+    function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fail(function, monkeypatch, "box")
+    with pytest.raises(StoreUnavailable):
+        Lambda(function)({"Records": [RECORDS["s3"][0]]})
+
+
+def test_a_message_that_is_no_json_comes_as_text_and_strange_records_do_no_harm() -> None:
+    assert sources.happened(RECORDS["sqs"][0] | {"body": "hello"}).data == "hello"
+    for strange in ({}, {"eventSource": "aws:s3"}, {"eventSource": "aws:unheard-of"}):
+        assert sources.happened(strange).id
+    assert sources.records({"Records": "none"}) == []
+    assert sources.records([1]) == []
+
+
+def _fail(function: Function, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """The store is away for events with this word in their ids."""
+    handle = function._try
+
+    async def failing(runtime: Any, event: Happened) -> Exception | None:
+        if word in event.id:
+            return StoreUnavailable("away")
+        return await handle(runtime, event)
+
+    monkeypatch.setattr(function, "_try", failing)
