@@ -12,6 +12,9 @@ from legato.outbox.backoff import Backoff
 
 log: logging.Logger = logging.getLogger("legato.relay")
 
+LONGEST_PAUSE_S = 2.0
+"""Between two tries: what was sent is not marked meanwhile, and its chat waits."""
+
 
 class Settler:
     """Gathers settlements while an earlier batch is being written, then writes them together.
@@ -128,7 +131,7 @@ class Settler:
                     failures = 0
                     continue
                 failures += 1
-                await self._clock.sleep(self._backoff.after(failures))
+                await self._clock.sleep(min(LONGEST_PAUSE_S, self._backoff.after(failures)))
         finally:
             self.running = False
 

@@ -51,6 +51,18 @@ async def test_the_settlement_of_a_sent_item_does_not_wait_for_the_next_send() -
 
 
 @virtual
+async def test_what_was_sent_is_marked_soon_after_a_store_that_was_away_for_long_is_back() -> None:
+    async with World() as w:
+        await w.say(item("a"), item("b"))
+        w.store.broken = True
+        await asyncio.sleep(300)
+        w.store.broken = False
+        await asyncio.sleep(3)
+        assert w.bot.methods() == ["a", "b"]
+        assert await w.fates() == {}
+
+
+@virtual
 async def test_a_store_that_fails_loses_nothing_and_nothing_is_sent_twice() -> None:
     async with World() as w:
         said = await w.commit(item("a", ref="ref:1:0"), item("b"))
