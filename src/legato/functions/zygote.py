@@ -75,10 +75,13 @@ def end(children: dict[int, list[str]]) -> None:
     """The runtime is gone: kills all processes of all children and removes their control groups."""
     for pid, groups in children.items():
         kill(pid, groups)
-        while os.waitpid(pid, 0)[0] != pid:
-            continue
-        for group in groups:
-            remove(os.path.dirname(group))
+    for pid in children:
+        os.waitpid(pid, 0)
+    cells = {os.path.dirname(group) for groups in children.values() for group in groups}
+    for folder in cells:
+        remove(folder)
+    for folder in {os.path.dirname(cell) for cell in cells}:
+        remove(folder)  # the runtime's own, if no other zygote has children
 
 
 def kill(pid: int, groups: list[str]) -> None:

@@ -1,0 +1,165 @@
+"""`legato functions` in a process of its own: an unchanged bot on Telegram, Invoke, and its end."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from legato.cli.main import main
+from legato.testing.fake_telegram import FakeTelegram
+from tests.integration.functions_kit import lives, until, write
+from tests.integration.run_kit import EXAMPLES, SECRET, Bot, environment
+
+PID = """
+import os, subprocess
+def handler(event, context):
+    if event == "child":
+        return subprocess.Popen(["sleep", "600"]).pid
+    return {"statusCode": 201, "headers": {"x-pid": os.getpid()}, "body": event["rawPath"],
+            "cookies": ["a=1", "b=2"]}
+"""
+
+
+class Functions(Bot):
+    """A running `legato functions`."""
+
+    port = 0
+
+    async def json(
+        self, method: str, path: str, body: object = None, **headers: str
+    ) -> tuple[int, Any]:
+        async with aiohttp.ClientSession() as session:
+            url = f"http://127.0.0.1:{self.port}{path}"
+            data = json.dumps(body) if body is not None else None
+            async with session.request(method, url, data=data, headers=headers) as answer:
+                text = await answer.text()
+                return answer.status, json.loads(text) if text else None
+
+
+@asynccontextmanager
+async def serving(folder: Path, *arguments: str) -> AsyncIterator[Functions]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "legato.cli.main", "functions", str(folder), "--port", "0", *arguments),
+        env=environment(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    one = Functions(process)
+    try:
+        found = re.search(r"functions at http://127.0.0.1:(\d+)", await one.says("held by"))
+        assert found is not None
+        one.port = int(found[1])
+        yield one
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await one.ends()
+
+
+async def test_an_unchanged_bot_adds_numbers_between_its_sleeps(tmp_path: Path) -> None:
+    bots = tmp_path / "bots"
+    async with FakeTelegram(second=0.01) as telegram:
+        code = (EXAMPLES / "adder.py").read_text(encoding="utf-8")
+        place = write(bots, "adder", code, secrets="secrets.env")
+        secrets = place / "secrets.env"
+        secrets.touch(mode=0o600)
+        secrets.write_text(
+            f"TELEGRAM_TOKEN={telegram.token}\nTELEGRAM_API={telegram.api}\n"
+            f"TELEGRAM_SECRET={SECRET}\n"
+        )
+        async with serving(bots) as functions, aiohttp.ClientSession() as session:
+            hook = f"http://127.0.0.1:{functions.port}/adder/telegram"
+            method = f"{telegram.api}/bot{telegram.token}/setWebhook"
+            params = {"url": hook, "secret_token": SECRET}
+            async with session.post(method, json=params) as answer:
+                assert answer.status == 200
+            ann, ben = telegram.user("Ann"), telegram.user("Ben")
+
+            async def talks(person: Any, one: str, two: str) -> None:
+                person.sends("/start")
+                await person.gets("First number?")
+                person.sends(one)
+                await person.gets("Second number?")
+                person.sends(two)
+
+            async with asyncio.timeout(30):
+                await asyncio.gather(talks(ann, "1", "2"), talks(ben, "3", "4"))
+                await asyncio.gather(ann.gets("Sum: 3"), ben.gets("Sum: 7"))
+
+            _, status = await functions.json("GET", "/-/status")
+            assert status["functions"]["adder"]["busy"] == 0
+            assert (place / "legato.db").exists()
+            assert await functions.ends(signal.SIGTERM) == 0
+            assert telegram.token not in functions.output
+
+
+async def test_urls_and_invoke_are_those_of_aws_and_the_rest_is_for_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, "pid", PID)
+    async with serving(tmp_path) as functions, aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{functions.port}"
+        async with session.get(f"{url}/pid/a%20b/c?d=e") as answer:
+            assert (answer.status, await answer.text()) == (201, "/a b/c")
+            assert answer.headers.getall("set-cookie") == ["a=1", "b=2"]
+            pid = int(answer.headers["x-pid"])
+        invoke = "/2015-03-31/functions/pid/invocations"
+        status, value = await functions.json("POST", invoke, {"rawPath": "/x"})
+        assert (status, value["body"]) == (200, "/x")
+        status, value = await functions.json("POST", invoke, {})
+        assert (status, value["errorType"]) == (200, "KeyError")
+        asynchronous = {"X-Amz-Invocation-Type": "Event"}
+        assert (await functions.json("POST", invoke, {}, **asynchronous))[0] == 202
+        assert (await functions.json("POST", invoke.replace("pid", "no"), {}))[0] == 404
+        assert [one["name"] for one in (await functions.json("GET", "/"))[1]["functions"]] == [
+            "pid"
+        ]
+
+        proxied = {"X-Forwarded-For": "203.0.113.7"}
+        assert (await functions.json("POST", invoke, {}, **proxied))[0] == 404
+        for path in ("/", "/-/status", "/-/meter", "/-/logs/pid"):
+            assert (await functions.json("GET", path, **proxied))[0] == 404
+        async with session.get(f"{url}/pid", headers=proxied) as answer:
+            assert answer.status == 201
+
+        here = ["functions", str(tmp_path), "--port", str(functions.port)]
+        for flag, says in (("--status", "pid: "), ("--meter", "GB-s"), ("--logs=pid", "REPORT")):
+            assert await asyncio.to_thread(main, [*here, flag]) == 0
+            assert says in capsys.readouterr().out
+        functions.gets(signal.SIGTERM)
+        await until(lambda: not lives(pid))
+        assert await functions.ends() == 0
+    assert await asyncio.to_thread(main, [*here, "--status"]) == 2
+    assert "does `legato functions` run?" in capsys.readouterr().err
+
+
+async def test_nothing_is_left_when_it_is_killed(tmp_path: Path) -> None:
+    write(tmp_path, "pid", PID)
+    async with serving(tmp_path) as functions:
+        invoke = "/2015-03-31/functions/pid/invocations"
+        _, child = await functions.json("POST", invoke, "child")
+        _, value = await functions.json("POST", invoke, {"rawPath": "/"})
+        pids = [child, value["headers"]["x-pid"]]
+        assert all(map(lives, pids))
+
+        functions.gets(signal.SIGKILL)
+
+        await until(lambda: not any(map(lives, pids)))
+        await until(lambda: not groups_of(functions.process.pid))
+
+
+def groups_of(pid: int) -> list[str]:
+    """Control groups that a runtime has left."""
+    name = f"legato-functions-{pid}"
+    return [place for place, names, _ in os.walk("/sys/fs/cgroup") if name in names]
