@@ -1,0 +1,102 @@
+"""Control groups on a folder that looks like them; the real ones are tried by the integration tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from legato.errors import ConfigError
+from legato.functions.config import Function
+from legato.functions.limits import Cell, Limits, find_limits, resident, user_of
+
+BOT = Function(name="bot", folder=Path(), handler="bot.handler", memory_mb=64, pids=7, cpus=0.5)
+MINE = f"legato-functions-{os.getpid()}"
+
+
+def test_version_2_gets_limits_for_memory_processes_and_cpu(tmp_path: Path) -> None:
+    own = tmp_path / "system.slice" / "bots.service"
+    own.mkdir(parents=True)
+    (own / "cgroup.controllers").write_text("cpu io memory pids")
+
+    limits = find_limits(tmp_path, "0::/system.slice/bots.service\n")
+    cell = limits.cell("bot-1", BOT)
+
+    assert limits.kind == "cgroup v2"
+    place = own / MINE / "bot-1"
+    assert cell.groups == [str(place / "cgroup.procs")]
+    written = {file.name: file.read_text() for file in place.iterdir()}
+    assert written == {
+        "memory.max": str(64 * 1024 * 1024),
+        "memory.oom.group": "1",
+        "pids.max": "7",
+        "cpu.max": "50000 100000",
+    }
+    assert (own / "legato-runtime" / "cgroup.procs").read_text() == str(os.getpid())
+    for folder in (own, own / MINE):
+        assert (folder / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+    (place / "memory.peak").write_text("123\n")
+    (place / "memory.events").write_text("oom 1\noom_kill 1\n")
+    assert cell.peak_bytes(0) == 123
+    assert cell.out_of_memory()
+
+
+def test_version_1_has_a_folder_for_each_controller(tmp_path: Path) -> None:
+    for name in ("memory", "pids", "cpu"):
+        (tmp_path / name / "me").mkdir(parents=True)
+
+    limits = find_limits(tmp_path, "8:pids:/me\n4:memory:/me\n2:cpu:/me\n0::/\n")
+    cell = limits.cell("bot-1", BOT)
+
+    assert limits.kind == "cgroup v1"
+    places = [tmp_path / name / "me" / MINE / "bot-1" for name in ("memory", "pids", "cpu")]
+    assert cell.groups == [str(place / "cgroup.procs") for place in places]
+    assert (places[0] / "memory.limit_in_bytes").read_text() == str(64 * 1024 * 1024)
+    assert (places[1] / "pids.max").read_text() == "7"
+    assert (places[2] / "cpu.cfs_quota_us").read_text() == "50000"
+    (places[0] / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 0\n")
+    assert not cell.out_of_memory()
+
+
+@pytest.mark.parametrize("own", ["", "0::/\n", "3:cpu:/\n", "4:memory:/no\n8:pids:/no\n"])
+def test_without_control_groups_there_are_rlimits(tmp_path: Path, own: str) -> None:
+    (tmp_path / "cpu").mkdir()
+
+    limits = find_limits(tmp_path, own)
+
+    assert limits.kind == "rlimits"
+    cell = limits.cell("bot-1", BOT)
+    assert cell.rlimits["RLIMIT_DATA"] == 64 * 1024 * 1024
+    assert cell.rlimits["RLIMIT_NPROC"] > 7
+    assert cell.pids(17) == [17]
+    assert list((tmp_path / "cpu").iterdir()) == []
+
+
+def test_a_heap_of_node_is_not_limited_by_its_addresses() -> None:
+    node = Function(name="bot", folder=Path(), handler="index.handler", runtime="nodejs")
+
+    assert "RLIMIT_DATA" not in Limits().cell("bot-1", node).rlimits
+
+
+def test_what_a_dead_runtime_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "memory" / "legato-functions-999999999" / "bot-1"
+    left.mkdir(parents=True)
+    (tmp_path / "pids").mkdir()
+
+    limits = find_limits(tmp_path, "8:pids:/\n4:memory:/\n")
+
+    assert not left.parent.exists()
+    limits.close()
+    assert list((tmp_path / "memory").iterdir()) == []
+
+
+def test_memory_of_a_process_is_known_and_of_none_is_zero() -> None:
+    assert resident(os.getpid()) > 1_000_000
+    assert Cell().peak_bytes(os.getpid()) >= resident(os.getpid()) // 2
+    assert resident(999_999_999) == 0
+
+
+def test_a_user_that_is_not_there_is_refused() -> None:
+    function = Function(name="bot", folder=Path(), handler="bot.handler", user="no-such-user")
+
+    with pytest.raises(ConfigError, match="there is no user"):
+        user_of(function)
