@@ -309,8 +309,29 @@ class App(Router):
         """A handler for AWS Lambda: `handler = app.aws_lambda()`. See legato.deploy.function.aws."""
         return self._shell("function.aws").aws_lambda(self, **options)  # type: ignore[no-any-return]
 
-    def asgi(self, **options: Any) -> Any:
-        """An ASGI application that serves the webhooks. See legato.deploy.http."""
+    def yandex(self, **options: Any) -> Callable[[Any, Any], Any]:
+        """A handler for Yandex Cloud Functions. See legato.deploy.function.yandex."""
+        return self._shell("function.yandex").yandex(self, **options)  # type: ignore[no-any-return]
+
+    def google(self, **options: Any) -> Callable[[Any], Any]:
+        """A handler for Google Cloud Functions. See legato.deploy.function.google."""
+        return self._shell("function.google").google(self, **options)  # type: ignore[no-any-return]
+
+    def azure(self, **options: Any) -> Any:
+        """An app for Azure Functions. See legato.deploy.function.azure."""
+        return self._shell("function.azure").azure(self, **options)
+
+    def asgi(self, *, frozen: bool = False, timeout_s: float = 60.0, **options: Any) -> Any:
+        """An ASGI application that serves the webhooks. See legato.deploy.http.
+
+        Args:
+            frozen: For a service that gives a process no CPU between requests (Cloud Run, Knative,
+                OpenFaaS): everything is done before the answer. See legato.deploy.function.frozen.
+            timeout_s: Then, how long a request may take.
+            options: Settings that go before the environment.
+        """
+        if frozen:
+            return self._shell("function.frozen").Frozen(self, timeout_s, options)
         return self._shell("http").asgi(self, **options)
 
     @staticmethod

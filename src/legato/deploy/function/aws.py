@@ -62,7 +62,7 @@ class Lambda:
     async def _handle(self, event: Any, budget_s: float) -> Answer:
         request = read_request(event)
         if request is not None:
-            return _answered(event, await self.function.request(request, budget_s))
+            return answered(event, await self.function.request(request, budget_s))
         if isinstance(event, dict) and ("Records" in event or "detail-type" in event):
             return await self._happened(event, budget_s)
         return dict(await self.function.touch(budget_s))
@@ -110,7 +110,7 @@ def read_request(event: Any) -> HttpRequest | None:
         return None
     path = str(path or "/")
     url = f"{path}?{query}" if query else path
-    return HttpRequest(str(method), url, _headers(event), read_body(event))
+    return HttpRequest(str(method), url, headers_of(event), read_body(event))
 
 
 def read_body(event: dict[str, Any]) -> bytes:
@@ -126,8 +126,8 @@ def read_body(event: dict[str, Any]) -> bytes:
         return b""  # the platform finds that there is nothing in it
 
 
-def _headers(event: dict[str, Any]) -> dict[str, str]:
-    """Names in lower case; the last one of several counts, as for every server of ours."""
+def headers_of(event: dict[str, Any]) -> dict[str, str]:
+    """The headers of a request. Names in lower case; the last one of several counts, as for every server of ours."""
     single, several = event.get("headers") or {}, event.get("multiValueHeaders") or {}
     found = {str(name).lower(): str(value) for name, value in single.items()}
     return found | {
@@ -144,11 +144,12 @@ def _query(event: dict[str, Any]) -> str:
         return ""
     from urllib.parse import quote
 
-    safe = "%+" if "elb" in event["requestContext"] else ""
+    safe = "%+" if "elb" in (event.get("requestContext") or {}) else ""
     return "&".join(f"{quote(str(k), safe=safe)}={quote(str(v), safe=safe)}" for k, v in pairs)
 
 
-def _answered(event: dict[str, Any], response: HttpResponse) -> Answer:
+def answered(event: dict[str, Any], response: HttpResponse) -> Answer:
+    """A response in the form that the sender of `event` wants."""
     found: Answer = {"statusCode": response.status}
     if not response.body and not response.headers and "httpMethod" not in event:
         return found
@@ -170,4 +171,13 @@ def _answered(event: dict[str, Any], response: HttpResponse) -> Answer:
     return found
 
 
-__all__ = ["Lambda", "aws_lambda", "read_body", "read_request", "time_left_s"]
+__all__ = [
+    "Answer",
+    "Lambda",
+    "answered",
+    "aws_lambda",
+    "headers_of",
+    "read_body",
+    "read_request",
+    "time_left_s",
+]

@@ -103,6 +103,27 @@ class Function:
             except StoreError as error:
                 return later(str(error), 1)
 
+    async def trusted(self, platform: str, body: bytes, budget_s: float) -> HttpResponse:
+        """Takes an update from a source that the service has authenticated: a trigger of its own."""
+        async with self.invoked(budget_s) as runtime:
+            found = self._platforms.get(f"/{platform}")
+            if found is None:
+                return answer(404, "not found")
+            try:
+                await runtime.receive(found, body)
+                await runtime.tick()
+                await self._delivered(runtime, "")
+            except (Unavailable, StoreError) as error:
+                return later(str(error), 1)
+            return HttpResponse(200)
+
+    async def hosts(self, budget_s: float) -> list[str]:
+        """The names of the platforms that it serves."""
+        if self._runtime is None:
+            async with self.invoked(budget_s):
+                pass  # the first invocation finds them
+        return [path[1:] for path in self._platforms]
+
     async def touch(self, budget_s: float) -> dict[str, int]:
         """Lets what is due happen: a scheduler's tick, or an operator who tries the function.
 
@@ -146,7 +167,9 @@ class Function:
             async with asyncio.timeout(self.invocation.left_s):
                 await runtime.handle(event)
         except (StoreError, Unavailable, TimeoutError) as error:
-            log.warning("%s (%s) comes again: %s", event.kind, event.id, str(error) or "no time left")
+            log.warning(
+                "%s (%s) comes again: %s", event.kind, event.id, str(error) or "no time left"
+            )
             return error
         return None
 
@@ -167,14 +190,19 @@ class Function:
             self._left = runtime.relay.waiting()
             runtime.relay.drop(ALL)
 
+    async def stopped(self) -> None:
+        """Ends it in order, as tests and servers do; a function service just stops the process."""
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            await runtime.stop(1.0)
+            await runtime.http.close()
+
     def close(self) -> None:
-        """Ends it in order, as tests must; a function service just stops the process."""
+        """The same from outside of its loop."""
         if self._loop is not None:
-            if self._runtime is not None:
-                self.run(self._runtime.stop(1.0))
-                self.run(self._runtime.http.close())
+            self.run(self.stopped())
             self._loop.close()
-        self._loop = self._runtime = None
+        self._loop = None
 
     # -- one update -------------------------------------------------------------------------------
 

@@ -1,0 +1,94 @@
+"""ASGI for services that give a process no CPU between requests: `app.asgi(frozen=True)`.
+
+Cloud Run, Knative and OpenFaaS answer requests by a process that may stand still afterwards. So everything
+of a Turn is done before the answer, as in a function, and requests are worked on one after another: set
+the service's concurrency to 1.
+
+    POST /{platform}   an update
+    POST /tick         lets timers fire: for the service's scheduler, once a minute
+    GET  /healthz      200
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from legato.abc import HttpRequest, HttpResponse
+from legato.deploy.function.core import Function
+from legato.deploy.function.core import answer as plain
+from legato.deploy.http import (
+    Disconnected,
+    Receive,
+    Scope,
+    Send,
+    TooLarge,
+    answer,
+    discard,
+    read_body,
+    target,
+)
+
+if TYPE_CHECKING:
+    from legato.app.app import App
+
+
+class Frozen:
+    """The ASGI application.
+
+    Args:
+        app: The bot.
+        timeout_s: How long a request may take, as the service is set up.
+        flags: Settings that go before the environment.
+    """
+
+    def __init__(self, app: App, timeout_s: float, flags: Mapping[str, str]) -> None:
+        self.function = Function(app, flags)
+        self._timeout_s = timeout_s
+        self._one: asyncio.Lock | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1000})
+        else:
+            try:
+                body = await read_body(scope, receive)
+            except TooLarge:
+                await discard(scope, receive)
+                await _written(send, plain(413, "too large"))
+            except Disconnected:
+                return  # nobody is there to be answered
+            else:
+                await _written(send, await self._answered(scope, body))
+
+    async def _answered(self, scope: Scope, body: bytes) -> HttpResponse:
+        if scope["path"] == "/healthz":
+            return plain(200, "ok")
+        self._one = self._one or asyncio.Lock()
+        async with self._one:
+            if scope["path"] == "/tick" and scope["method"] == "POST":
+                found = await self.function.touch(self._timeout_s)
+                return plain(200, " ".join(f"{name}={count}" for name, count in found.items()))
+            headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+            request = HttpRequest(scope["method"], target(scope), headers, body)
+            return await self.function.request(request, self._timeout_s)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            kind = (await receive())["type"]
+            if kind == "lifespan.shutdown":
+                await self.function.stopped()
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return
+
+
+async def _written(send: Send, response: HttpResponse) -> None:
+    headers = tuple((k.encode(), v.encode("latin-1")) for k, v in response.headers.items())
+    await answer(send, response.status, response.body, headers)
+
+
+__all__ = ["Frozen"]
