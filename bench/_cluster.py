@@ -12,14 +12,13 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import cast
 
 import psutil
 from msgspec import Struct, json
 
-from bench._kit import ROOT, TOKEN
+from bench._kit import ROOT, TOKEN, WORK
 from tests.servers import Nginx, Rabbit, free_port, started
 
 BOT = ROOT / "bench" / "bots" / "legato_bot.py"
@@ -82,8 +81,10 @@ class Watched:
 
 @contextlib.contextmanager
 def process(watched: Watched, name: str, env: dict[str, str], *command: str) -> Iterator[None]:
-    """`legato <command>` as long as the block lasts; its log is shown if it ends before."""
-    with tempfile.TemporaryFile() as log:
+    """`legato <command>` as long as the block lasts; its log is in build/bench."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    path = WORK / f"{name.replace(' ', '-')}.log"
+    with path.open("wb") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "legato.cli.main", *command],
             env=os.environ | env,
@@ -100,8 +101,7 @@ def process(watched: Watched, name: str, env: dict[str, str], *command: str) -> 
             child.send_signal(signal.SIGTERM)
             child.wait(30)
             if early:
-                log.seek(0)
-                print(f"{name} ended by itself:\n{log.read()[-2000:].decode(errors='replace')}")
+                print(f"{name} ended by itself: see {path.relative_to(ROOT)}")
 
 
 def environment(rabbit: Rabbit, store: str) -> dict[str, str]:

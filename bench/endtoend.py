@@ -141,7 +141,7 @@ class People:
     async def until(self, over: Callable[[], bool]) -> None:
         """Returns once `over` holds."""
         seen, at = 0, time.perf_counter()
-        while not over():  # noqa: ASYNC110 # other processes
+        while not over():
             await asyncio.sleep(0.02)
             self.check()
             if len(self.waits) > seen:
