@@ -101,7 +101,7 @@ class Aside:
             return row.status not in PARKED and not start.trigger.anywhere
         if row.key.endswith(OVERLAY) and row.status in PARKED:
             return False
-        return may_take((row, journal.decode_state(row.state).waits), event)
+        return may_take(row, journal.decode_state(row.state).waits, event)
 
     # -- what is written --------------------------------------------------------------------------
 

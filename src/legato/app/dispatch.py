@@ -15,7 +15,7 @@ from legato.engine.writer import Conflict, ReplySlot
 from legato.errors import Unavailable
 from legato.model.events import Again, AnyEvent, Gone, Interrupt, Signal
 from legato.model.ids import ASIDE, OVERLAY, aside_key
-from legato.model.records import FAILED, HELD, RUNNING, WAITING, Commit, Conversation, Mail
+from legato.model.records import FAILED, HELD, RUNNING, WAITING, Commit, Conversation, Loaded, Mail
 
 _INNER = (Signal, Gone, Interrupt, Again)
 MOST_ROUNDS = 10
@@ -78,10 +78,11 @@ class Dispatcher:
             if row.wake_ms and late_ms >= 0:
                 self.observer.woken(late_ms)
         mailboxes = dict.fromkeys((self.router.lane_of(key), key))
-        peeked = await self.turns.peek(key)
-        if peeked is not None and peeked[0].status == RUNNING:
-            mailboxes = {aside_key(key, peeked[0].epoch): None} | mailboxes  # if it was parked
-            await self.turns.wake(key, 0)
+        if row is None or row.status == RUNNING:  # else a timer: there is nothing to finish
+            peeked = await self.turns.peek(key)
+            if peeked is not None and peeked[0].status == RUNNING:
+                mailboxes = {aside_key(key, peeked[0].epoch): None} | mailboxes  # if it was parked
+                await self.turns.wake(key, 0)
         for mailbox in mailboxes:
             await self._read_mail(mailbox, key)
         await self.turns.wake(key)
@@ -170,15 +171,18 @@ class Dispatcher:
 
     async def _offer(self, key: str, event: AnyEvent, *, slot: ReplySlot | None) -> Outcome:
         """Offers an event to the conversation under `key`, if it can be for it."""
+        was: Loaded | None = None
         if not self.turns.live(key):  # do not load the code for what it does not wait for
             peeked = await self._peek(key)
-            if peeked is None or not may_take(peeked, event):
+            if peeked is None or not may_take(peeked[0], peeked[1], event):
                 return IGNORED
+            was = peeked[2]
             if key.endswith(OVERLAY) and peeked[0].status in (FAILED, HELD):
                 return IGNORED  # it must not keep what the conversation below waits for
         if not key.endswith(OVERLAY):
-            return await self.turns.deliver(key, event, slot=slot)
-        outcome = await self.turns.deliver(key, event)  # no reply: the question comes after it
+            return await self.turns.deliver(key, event, slot=slot, was=was)
+        # No reply: the question comes after it.
+        outcome = await self.turns.deliver(key, event, was=was)
         if outcome.taken:
             await self._show_question(key)
         return outcome

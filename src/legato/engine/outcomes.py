@@ -6,10 +6,10 @@ from msgspec import Struct
 
 from legato.engine.commands import could_match
 from legato.model.events import AnyEvent
-from legato.model.records import WAITING, Conversation, Wait
+from legato.model.records import WAITING, Conversation, Loaded, Wait
 
-Peeked = tuple[Conversation, tuple[Wait, ...]]
-"""A conversation's row and what it waits for."""
+Peeked = tuple[Conversation, tuple[Wait, ...], Loaded | None]
+"""A conversation's row and what it waits for; all of it, if it was not in memory."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -30,7 +30,6 @@ IGNORED = Outcome(taken=False)
 TAKEN = Outcome(taken=True)
 
 
-def may_take(peeked: Peeked, event: AnyEvent) -> bool:
+def may_take(row: Conversation, waits: tuple[Wait, ...], event: AnyEvent) -> bool:
     """Whether it is worth loading the code for this event: asked of the stored waits."""
-    row, waits = peeked
     return row.status != WAITING or any(could_match(wait, event) for wait in waits)

@@ -77,13 +77,12 @@ class Turns:
 
     async def peek(self, key: str) -> Peeked | None:
         """Row and waits of the conversation under `key`, without running its code."""
-        live = self.cache.get(key)
-        if live is not None:
-            return live.conversation, live.waits
+        if (live := self.cache.get(key)) is not None:
+            return live.conversation, live.waits, None
         loaded = await self._services.store.load(key)
         if loaded is None:
             return None
-        return loaded.conversation, journal.decode_state(loaded.conversation.state).waits
+        return loaded.conversation, journal.decode_state(loaded.conversation.state).waits, loaded
 
     async def repeated(self, key: str, update_id: str) -> Outcome:
         """What to answer to an update that was consumed before."""
@@ -123,12 +122,14 @@ class Turns:
         live.start()
         return await self._settle(turn)
 
-    async def deliver(self, key: str, event: AnyEvent, *, slot: ReplySlot | None = None) -> Outcome:
-        """Offers an event to the conversation under `key`; IGNORED if it is not for it."""
+    async def deliver(
+        self, key: str, event: AnyEvent, *, slot: ReplySlot | None = None, was: Loaded | None = None
+    ) -> Outcome:
+        """Offers an event to what is (and just now `was`) under `key`; IGNORED if it is not for it."""
         for _ in range(MOST_CONFLICTS):
             remembered = self.live(key)
             try:
-                live = await self._take(key)
+                live, was = await self._take(key, was), None
                 if live is None:
                     return IGNORED
                 if isinstance(live, Loaded):
@@ -324,8 +325,8 @@ class Turns:
         return await self._deposit(aside_key(row.key, row.epoch), event)
 
     async def _deposit(self, key: str, event: AnyEvent) -> Outcome:
-        now = self._services.clock.now_ms()
-        await self._services.store.commit(changes.deposit(key, event, now))
+        deposit = changes.deposit(key, event, self._services.clock.now_ms())
+        await self._services.store.commit(deposit)
         return TAKEN
 
     async def _changed(self, key: str, error: Mismatch, event: AnyEvent | None) -> Outcome:
@@ -366,17 +367,16 @@ class Turns:
 
     # -- the cache --------------------------------------------------------------------------------
 
-    async def _take(self, key: str) -> Live | Loaded | None:
+    async def _take(self, key: str, was: Loaded | None = None) -> Live | Loaded | None:
         """The conversation ready to run; as stored if it is at rest; None if there is none.
 
         Raises:
             Mismatch: The code does not follow its journal.
         """
-        live = self.cache.take(key)
-        if live is not None:
+        if (live := self.cache.take(key)) is not None:
             self.stats["cached"] += 1
             return live
-        loaded = await self._services.store.load(key)
+        loaded = was or await self._services.store.load(key)
         if loaded is None:
             return None
         row = loaded.conversation
