@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from legato.functions.config import load_functions
-from legato.functions.container import Outcome
 from legato.functions.host import Host, Options
-from legato.functions.limits import Limits
+from legato.functions.limits import Limits, find_limits
+from legato.functions.outcome import Outcome
 
 NODE = shutil.which("node")
 
@@ -82,8 +82,6 @@ def state_of(pid: int) -> str:
 
 def may_limit() -> bool:
     """Whether control groups can be made here."""
-    from legato.functions.limits import find_limits
-
     limits = find_limits()
     try:
         return limits.kind != "rlimits"

@@ -284,6 +284,20 @@ async def test_who_is_killed_in_its_sleep_is_replaced(tmp_path: Path) -> None:
         assert (await call(host, "echo"))["pid"] != pid
 
 
+async def test_who_has_died_a_moment_ago_is_not_given_anything(tmp_path: Path) -> None:
+    write(tmp_path, "echo", ECHO)
+    async with hosted(tmp_path, look_s=60) as host:
+        pid = (await call(host, "echo"))["pid"]
+        await until(lambda: host.pools["echo"].states()["frozen"] == 1)
+        (container,) = host.pools["echo"]._free
+
+        container._api._waiting.cut()  # type: ignore[union-attr] # the first sign of its death
+        await asyncio.sleep(0)
+
+        assert (await call(host, "echo"))["pid"] != pid
+        await until(lambda: not lives(pid))
+
+
 async def test_when_a_zygote_dies_its_children_go_and_the_next_request_has_a_new_one(
     tmp_path: Path,
 ) -> None:

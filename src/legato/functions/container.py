@@ -10,7 +10,6 @@ in the clouds.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import shutil
@@ -19,12 +18,11 @@ import time
 from enum import Enum
 from pathlib import Path
 
-from msgspec import Struct
-
 from legato.errors import ConfigError
 from legato.functions.config import Function
 from legato.functions.limits import Cell, Limits, resident, user_of
 from legato.functions.meter import Usage
+from legato.functions.outcome import Lost, NotLoaded, Outcome, error_body
 from legato.functions.output import Output, Pipe
 from legato.functions.runtime_api import Answered, Died, InitFailed, Next, RuntimeApi, Signal, Work
 from legato.functions.zygotes import Zygote, ZygoteDied, base_environment
@@ -46,26 +44,6 @@ class State(Enum):
     BUSY = "busy"
     FROZEN = "frozen"
     DEAD = "dead"
-
-
-class Outcome(Struct, frozen=True):
-    """How an invocation ended.
-
-    Attributes:
-        kind: "ok", "error", "timeout", "crash" or "init".
-        body: What the handler returned, or {"errorType": ..., "errorMessage": ...}, as JSON.
-    """
-
-    kind: str
-    body: bytes
-
-
-class NotLoaded(Exception):
-    """The function could not be started; `outcome` says why."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.body)
-        self.outcome = outcome
 
 
 def arn_of(function: Function) -> str:
@@ -123,6 +101,7 @@ class Container:
         self._given = 0.0
         self._kind = "ok"
         self._over_memory = False
+        self._killed = False
 
     @property
     def api_port(self) -> int:
@@ -157,7 +136,7 @@ class Container:
         try:
             self.pid = await self.zygote.fork(self._job(), writing)
         except ZygoteDied as error:
-            body = _error("Runtime.ForkFailed", "the zygote is gone")
+            body = error_body("Runtime.ForkFailed", "the zygote is gone")
             raise NotLoaded(Outcome("init", body)) from error
         finally:
             os.close(writing)
@@ -215,7 +194,7 @@ class Container:
                             continue
         except TimeoutError:
             text = f"Init timed out after {within_s:.2f} seconds"
-            return Outcome("init", _error("Sandbox.Timedout", text))
+            return Outcome("init", error_body("Sandbox.Timedout", text))
 
     # -- an invocation ------------------------------------------------------------------------
 
@@ -225,6 +204,9 @@ class Container:
         Args:
             work: What it is given.
             kill_after_s: It is killed then, whatever it does: somebody tries what that leads to.
+
+        Raises:
+            Lost: It had died before, and has seen nothing of the event: another one may take it.
         """
         self._work, self._kind = work, "ok"
         left_s = self.function.timeout_s
@@ -247,10 +229,10 @@ class Container:
         except TimeoutError:
             self.kill()
             text = f"{work.id} Task timed out after {left_s:.2f} seconds"
-            return self._outcome("timeout", _error("Sandbox.Timedout", text))
-        except ConnectionError:
+            return self._outcome("timeout", error_body("Sandbox.Timedout", text))
+        except ConnectionError as error:
             self.kill()
-            return self._outcome("crash", _error("Runtime.ExitError", "it waits for nothing"))
+            raise Lost from error
         finally:
             if killer is not None:
                 killer.cancel()
@@ -261,7 +243,7 @@ class Container:
         Returns:
             Whether it can be used again.
         """
-        alive = self.state is State.BUSY and not self._dead and await self._asks()
+        alive = not self._killed and await self._asks()
         if not alive:
             self.kill()
             await self.gone.wait()
@@ -310,10 +292,10 @@ class Container:
     def _death(self, status: int) -> bytes:
         if self._over_memory or self._cell.out_of_memory():
             text = f"it needed more than {self.function.memory_mb} MB"
-            return _error("Runtime.OutOfMemory", text)
+            return error_body("Runtime.OutOfMemory", text)
         code = os.waitstatus_to_exitcode(status)
         how = f"signal: {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        return _error("Runtime.ExitError", f"Runtime exited: {how}")
+        return error_body("Runtime.ExitError", f"Runtime exited: {how}")
 
     # -- standing still -----------------------------------------------------------------------
 
@@ -346,6 +328,7 @@ class Container:
 
     def kill(self) -> None:
         """Ends it at once. Idempotent."""
+        self._killed = True
         if self.pid and not self._dead:
             self._cell.kill(self.pid)
 
@@ -387,8 +370,4 @@ def _node() -> str:
     return found
 
 
-def _error(kind: str, text: str) -> bytes:
-    return json.dumps({"errorType": kind, "errorMessage": text}).encode()
-
-
-__all__ = ["Container", "NotLoaded", "Outcome", "State", "arn_of"]
+__all__ = ["REGION", "Container", "State", "arn_of"]

@@ -14,10 +14,10 @@ from msgspec import Struct
 from legato.errors import ConfigError
 from legato.functions.chaos import Chaos
 from legato.functions.config import Function
-from legato.functions.container import Outcome
 from legato.functions.events import file_event, schedule_event
 from legato.functions.limits import Limits, find_limits, user_of
 from legato.functions.meter import Meter
+from legato.functions.outcome import Outcome
 from legato.functions.pool import Busy, Pool, Room
 from legato.functions.schedule import Cron, Rate, parse_schedule
 from legato.functions.watch import LOOK_S, Watch

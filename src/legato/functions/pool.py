@@ -19,9 +19,10 @@ from msgspec.structs import replace
 
 from legato.errors import ConfigError
 from legato.functions.config import Function
-from legato.functions.container import Container, NotLoaded, Outcome, State, arn_of
+from legato.functions.container import Container, State, arn_of
 from legato.functions.limits import Limits
 from legato.functions.meter import Sum, Usage, report_line
+from legato.functions.outcome import Lost, NotLoaded, Outcome, error_body
 from legato.functions.output import Output
 from legato.functions.runtime_api import Work
 from legato.functions.zygotes import ZygoteDied, Zygotes
@@ -106,33 +107,40 @@ class Pool:
             Busy: Too many wait.
             ConfigError: Its processes cannot be started like this.
         """
-        try:
-            container, init_s = await self._acquired()
-        except NotLoaded as failed:
-            usage = Usage(took_s=0.0, kind="init")
-            self.sum.add(usage)
-            text = failed.outcome.body.decode("utf-8", "replace")
-            self.output.add(f"INIT_REPORT Status: error\t{text}")
-            return failed.outcome
+        outcome = None
+        while outcome is None:  # each time, one that is dead leaves the free ones
+            try:
+                container, init_s = await self._acquired()
+            except NotLoaded as failed:
+                self.sum.add(Usage(took_s=0.0, kind="init"))
+                text = failed.outcome.body.decode("utf-8", "replace")
+                self.output.add(f"INIT_REPORT Status: error\t{text}")
+                return failed.outcome
+            running = self._spawned(self._run(container, event, init_s))
+            outcome = await asyncio.shield(running)  # who asked may go away; what runs goes on
+        return outcome
+
+    async def _run(self, container: Container, event: bytes, init_s: float) -> Outcome | None:
+        """None: the process had died before, and nothing has happened."""
         work = Work(
             id=str(uuid.uuid4()),
             body=event,
             deadline_ms=int((time.time() + self.function.timeout_s) * 1000),
             arn=arn_of(self.function),
         )
-        self.output.add(f"START RequestId: {work.id} Version: $LATEST")
         fate = self._fate
         if fate is not None and not init_s:
             fate.before_thaw(container)
-        running = self._spawned(self._run(container, work, init_s))
-        return await asyncio.shield(running)  # who asked may go away; what runs goes on
-
-    async def _run(self, container: Container, work: Work, init_s: float) -> Outcome:
-        fate = self._fate
         kill_after_s = fate.kill_after_s(self.function) if fate is not None else None
-        outcome = await container.invoke(work, kill_after_s)
+        self.output.add(f"START RequestId: {work.id} Version: $LATEST")
+        try:
+            outcome = await container.invoke(work, kill_after_s)
+        except Lost:
+            await self._end(container)
+            return None
         if fate is not None and fate.kills_after_response():
             container.kill()
+            await container.gone.wait()
         settling = self._spawned(self._settle(container, init_s))
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
@@ -207,7 +215,7 @@ class Pool:
             await container.start()
         except ZygoteDied as error:
             self._forget(container)
-            body = b'{"errorType": "Runtime.ForkFailed", "errorMessage": "the zygote is gone"}'
+            body = error_body("Runtime.ForkFailed", "the zygote is gone")
             raise NotLoaded(Outcome("init", body)) from error
         except BaseException:
             self._forget(container)

@@ -33,10 +33,10 @@ from legato.deploy.http import (
 )
 from legato.errors import ConfigError
 from legato.functions.config import as_table
-from legato.functions.container import Outcome
 from legato.functions.events import HttpAnswer, HttpCall, url_answer, url_event
 from legato.functions.host import Host
 from legato.functions.meter import Price
+from legato.functions.outcome import Outcome
 from legato.functions.pool import Busy
 from legato.functions.runtime_api import BODY_LIMIT
 

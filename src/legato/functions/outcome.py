@@ -1,0 +1,39 @@
+"""How an invocation ends."""
+
+from __future__ import annotations
+
+import json
+
+from msgspec import Struct
+
+
+class Outcome(Struct, frozen=True):
+    """How an invocation ended.
+
+    Attributes:
+        kind: "ok", "error", "timeout", "crash" or "init".
+        body: What the handler returned, or {"errorType": ..., "errorMessage": ...}, as JSON.
+    """
+
+    kind: str
+    body: bytes
+
+
+class Lost(Exception):
+    """Private: the process had died in its sleep."""
+
+
+class NotLoaded(Exception):
+    """The function could not be started; `outcome` says why."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.body)
+        self.outcome = outcome
+
+
+def error_body(kind: str, text: str) -> bytes:
+    """What a caller is told of a failure that the function could not tell itself."""
+    return json.dumps({"errorType": kind, "errorMessage": text}).encode()
+
+
+__all__ = ["Lost", "NotLoaded", "Outcome", "error_body"]
