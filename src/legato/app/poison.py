@@ -130,7 +130,7 @@ class Trials:
             StoreError, Unavailable: To be called again.
         """
         if row.status == RUNNING or 0 < row.wake_ms <= self.since_ms:
-            name = f"attempt|{row.key}|{row.epoch}"
+            name = f"attempt|{row.key}|{row.epoch}|{row.head}"  # what gets further is no suspect
             await self._try(name, work, lambda why, _: self._aside.turn(row, why))
         else:
             await self._beside(work)

@@ -289,7 +289,7 @@ async def test_a_turn_that_moved_on_meanwhile_is_not_parked(killer: Bot) -> None
     seen = Conversation(
         row.key, row.dialog, "", row.epoch, row.head - 1, RUNNING, 0, b"", row.updated_ms
     )
-    await trials._put(f"attempt|{row.key}|{row.epoch}", GUILTY)
+    await trials._put(f"attempt|{row.key}|{row.epoch}|{seen.head}", GUILTY)
 
     async def work() -> None:
         """It finds nothing to do."""
