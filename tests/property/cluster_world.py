@@ -134,6 +134,10 @@ class Worker:
         if self in self.world.workers:
             self.world.tell(f"{self.name} ends")
             self.world.workers.remove(self)
+            starting = list(self._phases)
+            for task in starting:
+                task.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
             await self._go_through(self._end())
 
     async def _end(self) -> None:
@@ -225,8 +229,7 @@ class World:
         """A worker is dead, and a moment later another one starts."""
         await worker.kill()
         await asyncio.sleep(self.delay(5.0))
-        if not self.closing:
-            await self.hire()
+        await self.hire()
 
     def excuse(self) -> None:
         """Something broke: what was sent and is not marked now may be sent again."""
@@ -249,14 +252,15 @@ class World:
         if task.cancelled() or task.exception() is not None:
             self.broken.append(f"{task} ended")
 
-    async def hire(self) -> Worker:
+    async def hire(self) -> None:
         """One more worker starts."""
+        if self.closing:
+            return
         self.born += 1
         worker = Worker(self, self.born, self.sim.random.choice([0, 1, 100]))
         self.tell(f"{worker.name} starts")
         self.workers.append(worker)
         await worker.start()
-        return worker
 
     async def gateway(self) -> MemoryQueue:
         """A gateway's connection."""

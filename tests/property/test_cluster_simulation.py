@@ -14,8 +14,8 @@ from tests.property.cluster_trouble import KINDS, Trouble
 from tests.property.cluster_world import World
 
 SEEDS = 120 * int(os.environ.get("LEGATO_SOAK", "1"))
-CHUNKS = 4
-MOST_SEEDS = 60
+CHUNKS = 6
+MOST_SEEDS = 20
 """Of which one at least must show what was spoilt."""
 
 
