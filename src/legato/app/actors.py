@@ -25,6 +25,7 @@ import msgspec
 from legato.abc.queue import Delivery, Letter, Take
 from legato.app.knobs import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from legato.app.runtime import Runtime
+from legato.app.seats import AT_ONCE, Seat, Seats
 from legato.app.tasks import Task, cancelled
 from legato.errors import StoreCorrupt, StoreError, Unavailable
 from legato.model.events import AnyEvent
@@ -38,7 +39,7 @@ MOST_WAITING = 16
 """Letters that wait in memory for one lane; beyond it they go into the mailbox."""
 LOOK_S = 0.25
 """How often it is looked for Turns that take long."""
-DRAIN_LOOK_S = 0.02
+DRAIN_LOOK_S, NEVER = 0.02, float("inf")
 
 Ended = Callable[[int, int], Awaitable[object]]
 """Told that all letters of an old queue (generation, shard) are dealt with. May raise StoreError."""
@@ -116,7 +117,7 @@ class Actor:
         lane, slot: Which.
         waiting: Letters, oldest first.
         now: The one that is worked on.
-        since: Since when.
+        since: Since when; NEVER while it waits for a seat.
         mailed: There may be mail, which goes first.
         spill: Puts letters into the mailbox just now.
         task: Does the work.
@@ -129,14 +130,14 @@ class Actor:
         self.slot: int = slot
         self.waiting: deque[Work] = deque()
         self.now: Work | None = None
-        self.since: float = 0.0
+        self.since: float = NEVER
         self.mailed: bool = False
         self.spill: Task | None = None
         self.task: Task | None = None
 
 
 class Actors:
-    """All actors of a worker. Belongs to one event loop.
+    """All actors of a worker, as many at work as there are seats. Belongs to one event loop.
 
     Args:
         runtime: Applies events; its share says for which lanes.
@@ -150,6 +151,7 @@ class Actors:
         self._ended = ended
         self._lane_of = runtime.router.lane
         self._ack_after_s = runtime.settings.ack_after_s
+        self._seats = Seats(self._clock, AT_ONCE)
         self._actors: dict[str, Actor] = {}
         self._tasks: set[Task] = set()
         self._looking: Task | None = None
@@ -219,27 +221,33 @@ class Actors:
     # -- at work ------------------------------------------------------------------------------
 
     async def _serve(self, actor: Actor) -> None:
-        waiting = actor.waiting
         try:
-            while True:
+            while actor.spill is not None or actor.mailed or actor.waiting:
                 if actor.spill is not None:
                     await asyncio.wait({actor.spill})
-                elif actor.mailed:
-                    if self._leaving(actor):
-                        return  # the next owner reads it, and then what waits here
-                    actor.mailed = False
-                    actor.since = self._clock.monotonic()
-                    await self._runtime.leftovers.empty(actor.lane)
-                elif not waiting:
-                    return
-                else:
-                    actor.now = work = waiting.popleft()
-                    actor.since = self._clock.monotonic()
-                    if not await self._apply(work):
+                    continue
+                actor.since = NEVER
+                async with Seat(self._seats):
+                    if not (actor.spill or await self._work(actor)):
                         return
-                    actor.now = None
         finally:
             self._gone(actor)
+
+    async def _work(self, actor: Actor) -> bool:
+        """Does what comes next in a lane; False if that is for another process (now)."""
+        if actor.mailed:
+            if self._leaving(actor):
+                return False  # the next owner reads it, and then what waits here
+            actor.mailed = False
+            actor.since = self._clock.monotonic()
+            await self._runtime.leftovers.empty(actor.lane)
+        elif actor.waiting:
+            actor.now = work = actor.waiting.popleft()
+            actor.since = self._clock.monotonic()
+            if not await self._apply(work):
+                return False
+            actor.now = None
+        return True
 
     async def _apply(self, work: Work) -> bool:
         """Applies an event until that is done; False if it is for another process (now)."""
@@ -282,6 +290,7 @@ class Actors:
         while True:
             await self._clock.sleep(LOOK_S)
             before = self._clock.monotonic() - self._ack_after_s
+            self._seats.give_away(before)
             for actor in list(self._actors.values()):
                 if actor.now is not None and actor.since <= before and not actor.now.kept:
                     self._keep(actor)
