@@ -134,6 +134,18 @@ async def test_a_table_that_is_deleted_is_told(dynamodb_url: str) -> None:
             await store.commit(begin())
 
 
+async def test_a_store_that_is_closed_finishes_what_was_begun(dynamodb_url: str) -> None:
+    """Also a commit that has several requests to make."""
+    async with opened(dynamodb_url) as store:
+        keys = [f"{KEY}{number}" for number in range(30)]
+        await done(store, Commit(at_ms=1, deposit=tuple(Mail(key, KEY, b"") for key in keys)))
+    async with opened(dynamodb_url) as store:  # which does not know that they wait
+        works = [asyncio.create_task(store.commit(begin(key, update_id=key))) for key in keys]
+        await asyncio.sleep(0)
+        await store.close()
+        assert {(await work).result for work in works} == {"committed"}
+
+
 def test_a_store_belongs_to_the_loop_that_opened_it(dynamodb_url: str) -> None:
     store = DynamoDBStore(dynamodb_url, http=Transport)
     with asyncio.Runner() as first, asyncio.Runner() as second:

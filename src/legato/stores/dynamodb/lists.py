@@ -109,7 +109,7 @@ class Lists:
             if seen is not None and get_n(seen, "tm", self._table.horizon) >= self._table.horizon:
                 order = get_n(seen, "mo")
         if key:
-            if slots is not None and slot_of_key(key) not in slots:
+            if limit <= 0 or (slots is not None and slot_of_key(key) not in slots):
                 return []
             return await self._mailbox(mail_pk(key), order, limit)
         found: list[Mail] = []

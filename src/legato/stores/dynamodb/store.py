@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
@@ -38,7 +40,12 @@ NO_SQL = (
 
 
 class _Open(Struct):
-    """What there is while the store is open."""
+    """What there is while the store is open.
+
+    Attributes:
+        busy: Writes under way.
+        idle: Set when there are none any more; None while nobody waits for that.
+    """
 
     client: Client
     table: Table
@@ -46,6 +53,19 @@ class _Open(Struct):
     lists: Lists
     writer: Writer
     fates: Fates
+    busy: int = 0
+    idle: asyncio.Event | None = None
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[None]:
+        """Counts a write."""
+        self.busy += 1
+        try:
+            yield
+        finally:
+            self.busy -= 1
+            if not self.busy and self.idle is not None:
+                self.idle.set()
 
 
 class DynamoDBStore(Store):
@@ -108,8 +128,12 @@ class DynamoDBStore(Store):
     async def close(self) -> None:
         """See Store.close."""
         parts, self._open = self._open, None
-        if parts is not None:
-            await parts.client.close()
+        if parts is None:
+            return
+        if parts.busy:
+            parts.idle = asyncio.Event()
+            await parts.idle.wait()
+        await parts.client.close()
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -122,9 +146,10 @@ class DynamoDBStore(Store):
         parts = self._parts()
         if commit.within is not None:
             raise Unsupported(NO_SQL)
-        committed = await parts.writer.commit(commit)
-        if commit.purge_ms and committed.result == COMMITTED:
-            await self._purge(parts, commit.purge_ms)
+        async with parts.write():
+            committed = await parts.writer.commit(commit)
+            if commit.purge_ms and committed.result == COMMITTED:
+                await self._purge(parts, commit.purge_ms)
         return committed
 
     async def _purge(self, parts: _Open, before_ms: int) -> None:
@@ -137,7 +162,9 @@ class DynamoDBStore(Store):
 
     async def settle(self, settled: Sequence[Settled]) -> None:
         """See Store.settle."""
-        await self._parts().fates.settle(settled)
+        parts = self._parts()
+        async with parts.write():
+            await parts.fates.settle(settled)
 
     # -- reading ------------------------------------------------------------------------------
 

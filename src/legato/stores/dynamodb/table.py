@@ -89,14 +89,14 @@ async def opened(client: Client, *, create: bool) -> Table:
     """
     try:
         try:
-            return await _known(client) or await _begun(client)
+            return await _known(client) or await _begun(client, create=create)
         except Refused as refusal:
             if refusal.kind == "ValidationException":  # it has no such key
                 _check((await client.ask("DescribeTable"))["Table"], client.where.table)
             if refusal.kind != NO_TABLE or not create:
                 raise
         await _made(client)
-        return await _known(client) or await _begun(client)
+        return await _known(client) or await _begun(client, create=create)
     except Refused as refusal:
         raise refused_at_start(refusal, client.where.name) from refusal
 
@@ -114,10 +114,11 @@ async def _known(client: Client) -> Table | None:
     return Table(get_n(found, "spread", 1), get_n(found, "horizon"))
 
 
-async def _begun(client: Client) -> Table:
+async def _begun(client: Client, *, create: bool) -> Table:
     """Of a table that nobody used before."""
-    table = (await client.ask("DescribeTable"))["Table"]
-    _check(table, client.where.table)
+    _check((await client.ask("DescribeTable"))["Table"], client.where.table)
+    if create:
+        await _let_rubbish_go(client)
     item = META | {"layout": n(LAYOUT), "spread": n(client.where.spread)}
     try:
         await client.ask("PutItem", Item=item, ConditionExpression="attribute_not_exists(pk)")
@@ -164,11 +165,13 @@ async def _made(client: Client) -> None:
         await asyncio.sleep(1)
     else:
         raise StoreUnavailable(f"{client.where.name} is being made, which takes long: try again")
+
+
+async def _let_rubbish_go(client: Client) -> None:
+    """Switches TTL on: before the table is used, so that no start that is cut short leaves it off."""
+    life = {"Enabled": True, "AttributeName": "ttl"}
     try:
-        await client.ask(
-            "UpdateTimeToLive",
-            TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"},
-        )
+        await client.ask("UpdateTimeToLive", TimeToLiveSpecification=life)
     except Refused as refusal:
         if refusal.kind != "ValidationException":  # it is on already
             raise
