@@ -23,134 +23,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 
-from bench._kit import NoNetwork, machine, rss, run, table, update
-from legato import App, Chat, Timeout
-from legato.abc import HttpRequest, HttpResponse, Limits
-from legato.app.runtime import Runtime, RuntimeSettings
-from legato.app.share import WHOLE, Part, Share
+from bench._kit import machine, rss, run, table
+from bench._parked_bot import (
+    BOTS,
+    FIRST,
+    IDLE_MS,
+    LONG,
+    LONG_FIRST,
+    PER_BOT_S,
+    TIMERS_FIRST,
+    Worker,
+    bot_of,
+    working,
+)
+from legato.app.share import Part
 from legato.deploy.clock import SystemClock
-from legato.model.records import Commit, Committed
 from legato.model.shards import slots_of
-from legato.platforms.telegram import Telegram
-from legato.stores.postgres import PostgresStore
 from legato.testing.clock import START_MS, FakeClock
 from tests.integration.parked_kit import Copy, Seed, Watched, multiply, seed
 from tests.servers import Postgres, Rabbit
 
-FIRST = 1_000_000_001
-LONG_FIRST = 3_000_000_001
-TIMERS_FIRST = 5_000_000_001
-IDLE = timedelta(days=7)
-IDLE_MS = int(IDLE.total_seconds() * 1000)
-LONG = 50
-"""Answers in the journal of a long conversation."""
-BOTS = 64
-PER_BOT_S = 30
 BOT = Path(__file__).with_name("bots") / "legato_bot.py"
-
-app = App("bench")
-
-
-@app.command("start")
-async def add(chat: Chat) -> None:
-    """The adder, which waits for a week."""
-    try:
-        first = await chat.ask("First number?", int, timeout=IDLE)
-        second = await chat.ask("Second number?", int)
-        await chat.say(str(first + second))
-    except Timeout:
-        await chat.say("You went quiet.")
-
-
-@app.command("count")
-async def total(chat: Chat) -> None:
-    """Asks a lot."""
-    numbers = [await chat.ask("Next?", int, timeout=IDLE) for _ in range(LONG + 1)]
-    await chat.say(f"Total {sum(numbers)}")
-
-
-# -- one process of the bot ---------------------------------------------------------------------------
-
-
-class Heard(NoNetwork):
-    """Notes when each chat was sent something first, in milliseconds."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.at: dict[int, float] = {}
-
-    async def send(self, request: HttpRequest) -> HttpResponse:
-        found = re.search(rb'"chat_id": ?"?(\d+)', request.body)
-        assert found is not None, request.body
-        self.at.setdefault(int(found[1]), time.time() * 1000)
-        return await super().send(request)
-
-
-class Noting(PostgresStore):
-    """Notes when each conversation's commit was done, in milliseconds."""
-
-    __slots__ = ("at",)
-
-    def __init__(self, url: str, **hooks: Any) -> None:
-        super().__init__(url, **hooks)
-        self.at: dict[int, float] = {}
-
-    async def commit(self, commit: Commit) -> Committed:
-        done = await super().commit(commit)
-        if commit.key and done.result == "committed":
-            self.at.setdefault(int(commit.key.split(":")[2]), time.time() * 1000)
-        return done
-
-
-class Worker:
-    """A Runtime on the database, with all bots."""
-
-    def __init__(
-        self, url: str, *, clock: Any = None, share: Share = WHOLE, workers: int = 1, **hooks: Any
-    ) -> None:
-        # A clock that stands still would let nobody say much.
-        limits = Limits() if clock else Limits(bot=(PER_BOT_S / workers, 1, 5))
-        self.http = Heard()
-        self.store = Noting(url, **hooks)
-        self.bots = [
-            Telegram(f"{7001 + bot}:TEST", secret="bench", limits=limits) for bot in range(BOTS)
-        ]
-        self.runtime = Runtime(
-            app,
-            store=self.store,
-            platforms=self.bots,
-            clock=clock or SystemClock(),
-            http=self.http,
-            settings=RuntimeSettings(webhook_reply=False),
-            share=share,
-        )
-
-    async def says(self, chat: int, step: int, text: bytes) -> None:
-        """Somebody says something; returns once it may be acknowledged."""
-        number = int(f"{chat}{step:02}")
-        await self.runtime.receive(self.bots[bot_of(chat)], update(number, chat, text))
-
-
-def bot_of(chat: int) -> int:
-    """The number of a chat's bot; the seeds' is the first."""
-    return 0 if chat in {FIRST, LONG_FIRST} else chat % BOTS
-
-
-@asynccontextmanager
-async def working(worker: Worker, *, loops: bool) -> Any:
-    """Starts and stops it."""
-    await worker.runtime.start(loops=loops)
-    try:
-        yield worker
-    finally:
-        await worker.runtime.stop()
 
 
 # -- filling ------------------------------------------------------------------------------------------
@@ -312,7 +209,13 @@ async def one_of(url: str, number: int, workers: int, until: float) -> None:
             await asyncio.sleep(1)
         spent = time.process_time()
     json.dump(
-        {"fired": worker.store.at, "heard": worker.http.at, "rss": held, "cpu": spent}, sys.stdout
+        {
+            "fired": worker.store.notes.all(),
+            "heard": worker.http.notes.all(),
+            "rss": held,
+            "cpu": spent,
+        },
+        sys.stdout,
     )
 
 
