@@ -243,7 +243,7 @@ class Container:
         Returns:
             Whether it can be used again.
         """
-        alive = not self._killed and await self._asks()
+        alive = not (self._killed or self._dead) and await self._asks()
         if not alive:
             self.kill()
             await self.gone.wait()
