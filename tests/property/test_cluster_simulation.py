@@ -1,6 +1,7 @@
 """A whole cluster in virtual time: many seeds, and for each fault that is put in a seed that shows it.
 
-LEGATO_SOAK=n runs n times as many seeds. To see one: `python -m tests.property.cluster_run 17`.
+LEGATO_SOAK=n runs n times as many seeds. To see one: `python -m tests.property.cluster_run 17` prints what
+happened, and the logs, with virtual times; the same seed gives the same run in any process.
 """
 
 import logging
@@ -13,7 +14,8 @@ from tests.property.cluster_run import AFTERWARDS, PEOPLE, Run, app, run
 from tests.property.cluster_trouble import KINDS, Trouble
 from tests.property.cluster_world import World
 
-SEEDS = 120 * int(os.environ.get("LEGATO_SOAK", "1"))
+SOAK = int(os.environ.get("LEGATO_SOAK", "1"))
+SEEDS = 120 * SOAK
 CHUNKS = 6
 MOST_SEEDS = 20
 """Of which one at least must show what was spoilt."""
@@ -27,6 +29,7 @@ def quiet():
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.timeout(120 * SOAK)
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_whatever_goes_wrong_everybody_sees_the_right_words_in_order(chunk):
     for seed in range(chunk, SEEDS, CHUNKS):
