@@ -7,6 +7,7 @@ does later has no effect; what a stopped one does waits until it is woken.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,8 @@ from legato.testing.platform import ScriptedPlatform
 from legato.testing.script import NoNetwork
 from legato.testing.simulation import Simulation
 from tests.property.cluster_parts import Careless, Life, OwnClock, OwnPlatform, OwnQueue, OwnStore
+
+log = logging.getLogger("world")
 
 HEARTBEAT_S = 1.0
 
@@ -204,6 +207,7 @@ class World:
     def tell(self, what: str) -> None:
         """Something happened."""
         self.log.append(f"{self.sim.clock.monotonic():8.3f} {what}")
+        log.info("%s", what)
 
     def say(self, what: str, worker: Worker) -> None:
         """Something was shown to somebody."""

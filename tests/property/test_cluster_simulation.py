@@ -1,7 +1,7 @@
 """A whole cluster in virtual time: many seeds, and for each fault that is put in a seed that shows it.
 
-LEGATO_SOAK=n runs n times as many seeds. To see one: `python -m tests.property.cluster_run 17` prints what
-happened, and the logs, with virtual times; the same seed gives the same run in any process.
+LEGATO_SOAK=n runs n times as many seeds. `python -m tests.property.cluster_run 17` shows what happens in
+seed 17, and what is logged, in virtual time; the same seed gives the same run in any process.
 """
 
 import logging
