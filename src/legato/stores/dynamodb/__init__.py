@@ -15,7 +15,7 @@ nothing that must be seen at once is read from one.
     client.py   signed requests, tried again;  signing.py  Signature Version 4
     clock.py    numbers that grow;  address.py  the URL;  failures.py  errors in our words
 
-Layout and why: docs/decisions/0016-dynamodb-layout.md.
+Layout and why: docs/decisions/0018-dynamodb-layout.md.
 """
 
 from legato.stores.dynamodb.store import DynamoDBStore as DynamoDBStore

@@ -7,7 +7,7 @@ says the same twice. So a request whose answer was lost is simply repeated.
 from __future__ import annotations
 
 import asyncio
-import random
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,8 +31,8 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 def pause_s(number: int) -> float:
     """How long to wait after so many failures: longer each time, and not all callers alike."""
-    longest = min(LONGEST_PAUSE_S, PAUSE_S * 2**number)
-    return random.uniform(longest / 4, longest)  # nosec B311
+    longest: float = min(LONGEST_PAUSE_S, PAUSE_S * 2**number)
+    return longest * (64 + os.urandom(1)[0] % 192) / 256  # importing random costs a cold start
 
 
 class Client:
