@@ -41,7 +41,8 @@ CREATE TABLE {s}.conversation (
     state bytea NOT NULL,
     PRIMARY KEY (key, slot)
 ){by_slot};
-CREATE INDEX conversation_due ON {s}.conversation (wake_ms, key)
+-- With the slot, a worker passes over what is due elsewhere without reading its rows.
+CREATE INDEX conversation_due ON {s}.conversation (wake_ms, slot, key)
     WHERE wake_ms > 0 AND status NOT IN ('failed', 'held');
 -- Nearly all wait; the others are few, looked for at every start, and cost the rest nothing.
 CREATE INDEX conversation_status ON {s}.conversation (status, key) WHERE status <> 'waiting';
