@@ -15,8 +15,14 @@ import aiohttp
 import pytest
 
 from legato.cli.main import main
+from legato.deploy.lifecycle import Stopping
+from legato.deploy.serving import Serving, bound, url_of
+from legato.functions.chaos import Chaos, Odds
+from legato.functions.host import Host
+from legato.functions.meter import PRICES
+from legato.functions.server import Front
 from legato.testing.fake_telegram import FakeTelegram
-from tests.integration.functions_kit import lives, until, write
+from tests.integration.functions_kit import hosted, lives, until, write
 from tests.integration.run_kit import EXAMPLES, SECRET, Bot, environment
 
 PID = """
@@ -163,3 +169,56 @@ def groups_of(pid: int) -> list[str]:
     """Control groups that a runtime has left."""
     name = f"legato-functions-{pid}"
     return [place for place, names, _ in os.walk("/sys/fs/cgroup") if name in names]
+
+
+async def test_a_bot_says_the_same_whatever_happens_to_its_processes(tmp_path: Path) -> None:
+    odds = Odds(twice=0.4, late=0.3, killed=0.15, killed_after=0.3, skewed=0, cut=0.5, hold_s=0.05)
+    async with FakeTelegram(second=0.01) as telegram:
+        env = {"TELEGRAM_TOKEN": telegram.token, "TELEGRAM_API": telegram.api}
+        code = (
+            (EXAMPLES / "adder.py").read_text(encoding="utf-8").replace("timeout=20", "timeout=90")
+        )
+        write(tmp_path, "adder", code, env=env | {"TELEGRAM_SECRET": SECRET})
+        chaos = Chaos(11, odds)
+        async with hosted(tmp_path, chaos=chaos) as host, published(host) as url:
+            async with aiohttp.ClientSession() as session:
+                params = {"url": f"{url}/adder/telegram", "secret_token": SECRET}
+                method = f"{telegram.api}/bot{telegram.token}/setWebhook"
+                async with session.post(method, json=params) as answer:
+                    assert answer.status == 200
+            people = [telegram.user(f"P{number}") for number in range(4)]
+
+            async def talks(number: int, person: Any) -> None:
+                for text, reply in (
+                    ("/start", "First number?"),
+                    ("x", "That is not a number."),
+                    (str(number), "Second number?"),
+                    ("1", f"Sum: {number + 1}"),
+                ):
+                    person.sends(text)
+                    await person.gets(reply)
+
+            async with asyncio.timeout(60):
+                await asyncio.gather(*map(talks, range(4), people))
+
+            for number, person in enumerate(people):
+                assert person.sees == [
+                    "First number?",
+                    "That is not a number.",
+                    "Second number?",
+                    f"Sum: {number + 1}",
+                ]
+            assert {"twice", "killed_after"} <= chaos.count.keys()
+
+
+@asynccontextmanager
+async def published(host: Host) -> AsyncIterator[str]:
+    """The functions at an address, in this process."""
+    with bound("127.0.0.1", 0) as listener:
+        serving_it = Serving(Front(host, PRICES["own"]), listener)
+        serving_it.start(Stopping())
+        try:
+            yield url_of(listener)
+        finally:
+            serving_it.refuse()
+            await serving_it.ended()

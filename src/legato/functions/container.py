@@ -210,13 +210,13 @@ class Container:
         """
         self._work, self._kind = work, "ok"
         left_s = self.function.timeout_s
-        self.thaw()
-        self._enter(State.BUSY)
         self._given = time.monotonic()
         loop = asyncio.get_running_loop()
         killer = loop.call_later(kill_after_s, self.kill) if kill_after_s is not None else None
         try:
             self._api.give(work)
+            self.thaw()  # it finds the event when it wakes
+            self._enter(State.BUSY)
             async with asyncio.timeout(left_s):
                 while True:
                     match await self._heard():
@@ -310,15 +310,16 @@ class Container:
             self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        for pid in self._cell.pids(self.pid):
+        for pid in self._cell.pids():
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
                 continue
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            return
+        if not self._cell.groups:
+            try:
+                os.killpg(self.pid, number)
+            except ProcessLookupError:
+                return
 
     # -- its end ------------------------------------------------------------------------------
 

@@ -56,9 +56,9 @@ class Cell:
                     return int(lines.get("oom_kill", 0)) > 0
         return False
 
-    def pids(self, leader: int) -> list[int]:
-        """All processes in it; without control groups only the first one is known."""
-        return members_of(self.groups[0]) if self.groups else [leader]
+    def pids(self) -> list[int]:
+        """All processes in it; without control groups nobody knows."""
+        return members_of(self.groups[0]) if self.groups else []
 
     def kill(self, leader: int) -> None:
         """Kills all that is in it. Nothing can be forked any more while that goes on."""
