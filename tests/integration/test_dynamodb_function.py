@@ -1,0 +1,103 @@
+"""A bot on Telegram as cloud functions that share nothing but a table."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from legato.deploy.function.aws import Lambda
+from legato.deploy.function.core import Function
+from legato.deploy.loader import load_app
+from legato.deploy.transport import Transport
+from legato.stores.dynamodb import DynamoDBStore
+from legato.testing.fake_telegram import FakeTelegram
+
+ADDER = Path(__file__).parents[2] / "examples" / "adder.py"
+TOKEN, SECRET = "4200:of-nobody", "of-nobody"
+
+Says = Callable[[int, str, int], str]
+
+
+def event(text: str, number: int, person: int) -> dict[str, Any]:
+    """A request to the function's URL: somebody writes to the bot."""
+    update = {
+        "update_id": number,
+        "message": {
+            "message_id": number,
+            "date": 1,
+            "from": {"id": person, "is_bot": False, "first_name": "Ann"},
+            "chat": {"id": person, "type": "private"},
+            "text": text,
+        },
+    }
+    return {
+        "version": "2.0",
+        "rawPath": "/telegram",
+        "rawQueryString": "",
+        "headers": {"x-telegram-bot-api-secret-token": SECRET},
+        "requestContext": {"http": {"method": "POST", "path": "/telegram"}},
+        "body": json.dumps(update),
+        "isBase64Encoded": False,
+    }
+
+
+@pytest.fixture
+def says(dynamodb_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Says]:
+    """Lets somebody write to a function that knows nothing yet; returns what rides in the answer."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
+    monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
+    monkeypatch.setenv("LEGATO_STORE", dynamodb_url)
+    adder = load_app(str(ADDER))
+    with FakeTelegram(token=TOKEN).threaded() as telegram:
+        for _ in range(8):
+            telegram.user("Ann", started=True)
+
+        def says(number: int, text: str, person: int = 1001) -> str:
+            function = Function(adder, {"telegram_api": telegram.api})
+            try:
+                answer = Lambda(function)(event(text, number, person))
+            finally:
+                function.close()
+            assert answer["statusCode"] == 200, answer
+            return str(json.loads(answer.get("body") or "{}").get("text", ""))
+
+        yield says
+
+
+def test_a_dialog_goes_on_from_function_to_function(says: Says, dynamodb_url: str) -> None:
+    """And a repeated update gets the same answer again."""
+    assert says(1, "/start", 1001) == "First number?"
+    assert says(2, "x", 1001) == "That is not a number."
+    assert says(3, "2", 1001) == "Second number?"
+    assert says(3, "2", 1001) == "Second number?"
+    assert says(4, "3", 1001) == "Sum: 5"
+    assert says(4, "3", 1001) == "Sum: 5"
+
+    async def left() -> None:
+        store = DynamoDBStore(dynamodb_url, http=Transport)
+        await store.open()
+        assert await store.find() == []
+        assert await store.mail() == []
+        await store.close()
+
+    asyncio.run(left())
+
+
+def test_functions_that_run_at_once_do_not_mix_people_up(says: Says) -> None:
+    people = range(1001, 1005)
+    says(1, "/start", 1001)  # makes the table
+    says(2, "/cancel", 1001)
+
+    def talk(person: int) -> list[str]:
+        first = person * 10
+        words = ("/start", str(person), "1")
+        return [says(first + at, word, person) for at, word in enumerate(words)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(talk, people))
+    assert [talked[2] for talked in found] == [f"Sum: {person + 1}" for person in people]
