@@ -68,6 +68,10 @@ def _run(options: argparse.Namespace) -> int:
         from legato.cli.check import check
 
         return check(options)
+    if options.command == "package":
+        from legato.cli.package import package
+
+        return package(options)
     if options.command == "twitch":
         from legato.cli.twitch import twitch
 
@@ -118,6 +122,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(
         commands.add_parser(
             "check", help="replay all open conversations against this code", allow_abbrev=False
+        )
+    )
+    _add_package(
+        commands.add_parser(
+            "package", help="make the zip of a bot for a function service", allow_abbrev=False
         )
     )
     _add_twitch(
@@ -211,6 +220,12 @@ def _add_functions(parser: argparse.ArgumentParser) -> None:
     from legato.cli.functions import add_functions
 
     add_functions(parser)
+
+
+def _add_package(parser: argparse.ArgumentParser) -> None:
+    from legato.cli.package import add_package
+
+    add_package(parser)
 
 
 def _add_dialogs(parser: argparse.ArgumentParser) -> None:

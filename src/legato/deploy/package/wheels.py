@@ -1,0 +1,71 @@
+"""Libraries for the machine of a function, from the package index that pip is set up for."""
+
+from __future__ import annotations
+
+import subprocess  # nosec B404
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+
+from legato.deploy.package.target import Target
+from legato.errors import ConfigError
+
+SECONDS = 600
+"""For all of them."""
+
+
+def install(requirements: Sequence[str], target: Target, folder: Path, work: Path) -> None:
+    """Unpacks wheels into `folder`; nothing is built, and nothing of this machine is used.
+
+    Args:
+        requirements: Lines as in requirements.txt.
+        target: What for.
+        folder: An empty one.
+        work: For files of our own.
+
+    Raises:
+        ConfigError: There is no wheel for that machine, or no way to fetch it.
+    """
+    file = work / "requirements.txt"
+    file.write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    command = _command(target, folder, file)
+    done = subprocess.run(  # nosec B603 - a list of words, no shell
+        command, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        told = " ".join(
+            line.removeprefix("ERROR: ") for line in lines if "ERROR" in line
+        ) or " ".join(lines[-5:])
+        raise ConfigError(
+            f"the libraries could not be fetched as wheels for {target.text}: {told:.600} (nothing is built for "
+            "another machine: a library without such a wheel cannot be packed)"
+        )
+
+
+def _command(target: Target, folder: Path, file: Path) -> list[str]:
+    if find_spec("pip") is not None:
+        platforms = [word for tag in target.platforms for word in ("--platform", tag)]
+        return [
+            sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
+            "--target", str(folder), "--no-compile", "--only-binary=:all:", "--implementation", "cp",
+            "--python-version", target.python, *platforms, "--requirement", str(file),
+        ]  # fmt: skip
+    uv = which("uv")
+    if uv is None:
+        raise ConfigError("neither pip nor uv is here: python -m ensurepip")
+    return [
+        uv, "pip", "install", "--quiet", "--target", str(folder), "--only-binary", ":all:",
+        "--python-version", target.python, "--python-platform",
+        f"{target.machine}-manylinux_2_{_known(target.glibc)}", "--requirement", str(file),
+    ]  # fmt: skip
+
+
+def _known(glibc: int) -> int:
+    """The newest glibc that uv has a name for and that is not newer."""
+    return max(minor for minor in (17, 28, 31, 32, 33, 34, 35) if minor <= glibc)
+
+
+__all__ = ["install"]

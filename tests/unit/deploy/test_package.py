@@ -1,0 +1,202 @@
+"""A package holds what a bot needs and nothing else, and is the same each time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from legato.app.settings import Settings
+from legato.deploy.package.archive import Size, check_size, packed
+from legato.deploy.package.build import Manifest, Package, build, manifest_of, unpack_own
+from legato.deploy.package.carried import carried, named
+from legato.deploy.package.configs import config_of
+from legato.deploy.package.elf import check_elf
+from legato.deploy.package.entry import Entry, entry_of, handler_of
+from legato.deploy.package.own import own_files
+from legato.deploy.package.requirements import requirements_of
+from legato.deploy.package.target import MB, SERVICES, target_of
+from legato.errors import ConfigError
+from tests.unit.deploy.package_kit import bot_in, elf, here
+
+
+@pytest.fixture(scope="module")
+def entry(tmp_path_factory: pytest.TempPathFactory) -> Entry:
+    """A bot."""
+    file = bot_in(tmp_path_factory.mktemp("parcel"))
+    (file.parent / ".env").write_text("TELEGRAM_TOKEN=1:secret")
+    (file.parent / "data.csv").write_text("1,2\n")
+    return entry_of(str(file))
+
+
+@pytest.fixture(scope="module")
+def made(entry: Entry) -> Package:
+    """Its package."""
+    return build(entry, here())
+
+
+def test_the_same_bot_gives_the_same_bytes(entry: Entry, made: Package) -> None:
+    os.utime(entry.folder / "parcel_bot.py", (1, 1))
+
+    assert build(entry, here()).sha256 == made.sha256
+
+
+def test_what_is_in_a_package_runs_without_anything_else(tmp_path: Path, made: Package) -> None:
+    (tmp_path / "bot.zip").write_bytes(made.archive)
+    with zipfile.ZipFile(tmp_path / "bot.zip") as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "task")
+    assert names == sorted(names)
+    assert b"1:secret" not in b"".join(path.read_bytes() for path in _files(tmp_path / "task"))
+    assert {"legato_handler.py", "parcel_bot.py", "data.csv", "legato/py.typed"} <= set(names)
+    assert not [name for name in names if name.endswith(("RECORD", ".env", ".pyi"))]
+    assert not [name for name in names if name.startswith(("legato/testing/", "legato/cli/"))]
+    assert [name for name in names if "legato_handler." in name and name.endswith(".pyc")]
+    assert made.manifest.dialogs["greet"] == "3"
+    code = "import legato_handler, legato; print(legato.__file__, callable(legato_handler.handler))"
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        cwd=tmp_path / "task",
+        env={"PYTHONPATH": str(tmp_path / "task")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == f"{tmp_path / 'task' / 'legato' / '__init__.py'} True\n"
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_the_bots_own_files_come_out_again(tmp_path: Path, made: Package) -> None:
+    manifest = unpack_own(made.archive, tmp_path / "out")
+
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "data.csv",
+        "parcel_bot.py",
+    ]
+    assert manifest == manifest_of(made.archive) == made.manifest
+    assert manifest.entry == "parcel_bot.py:app"
+    with pytest.raises(ConfigError, match="no package made by"):
+        manifest_of(b"no zip")
+
+
+def test_what_holds_secrets_stays_out_and_patterns_leave_out_more(tmp_path: Path) -> None:
+    folder = bot_in(tmp_path).parent
+    for name in (
+        ".env", "bot.env", "legato.db", "legato.db-wal", "key.pem", "legato.toml", ".git/config", "tests/test_a.py",
+        "venv/pyvenv.cfg", "other/pyvenv.cfg", "other/lib.py", "notes.md", "img/a.png", "img/b.png", "a/img/c.png",
+        "pkg/__init__.py", "pkg/__pycache__/x.pyc",
+    ):  # fmt: skip
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    (folder / ".legatoignore").write_text("# comment\n*.md\n/img/*.png\n!/img/b.png\n!.env\n")
+
+    found = own_files(folder)
+
+    assert list(found) == ["a/img/c.png", "img/b.png", "parcel_bot.py", "pkg/__init__.py"]
+
+
+def test_requirements_take_legatos_extras_from_the_one_that_is_here(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text(
+        "legato[twitch]==0.1.0  # ours\nhttpx==0.28.1\n-r more.txt\nlegato-like\n"
+    )
+
+    lines = requirements_of(tmp_path)
+
+    assert [line.partition(">")[0] for line in lines[:3]] == [
+        "cryptography",
+        "msgspec",
+        "websockets",
+    ]
+    assert lines[3:] == ["httpx==0.28.1", f"-r {tmp_path / 'more.txt'}", "legato-like"]
+
+
+def test_wheels_are_asked_for_by_what_the_service_runs_on() -> None:
+    old, new = target_of("aws", "x86_64", "3.11"), target_of("aws", "arm64", "3.13")
+
+    assert old.platforms[0] == "manylinux_2_26_x86_64"
+    assert "manylinux2014_x86_64" in old.platforms
+    assert "manylinux_2_28_x86_64" not in old.platforms, "Amazon Linux 2 has glibc 2.26"
+    assert new.platforms[0] == "manylinux_2_34_aarch64"
+    assert new.platforms[-1] == "manylinux2014_aarch64"
+    for wrong in (("aws", "riscv", ""), ("aws", "", "3.8"), ("azure", "", "")):
+        with pytest.raises(ConfigError):
+            target_of(*wrong)
+
+
+def test_a_shared_object_for_another_machine_or_c_library_is_refused() -> None:
+    check_elf("a.so", elf(62, b"GLIBC_2.17\0GLIBC_2.26"), "x86_64", 26)
+    check_elf("a.py", b"print()", "aarch64", 26)
+
+    with pytest.raises(ConfigError, match=r"a\.so was made for x86_64, but .* aarch64"):
+        check_elf("a.so", elf(62), "aarch64", 34)
+    with pytest.raises(ConfigError, match=r"needs glibc 2\.28, but the function has 2\.26"):
+        check_elf("a.so", elf(62, b"GLIBC_2.4\0GLIBC_2.28"), "x86_64", 26)
+
+
+def test_a_bot_that_brings_a_library_of_another_machine_is_not_packed(tmp_path: Path) -> None:
+    file = bot_in(tmp_path / "bot")
+    other = 183 if here().machine == "x86_64" else 62
+    (file.parent / "fast.so").write_bytes(elf(other))
+
+    with pytest.raises(ConfigError, match=r"fast\.so was made for"):
+        build(entry_of(str(file)), here())
+
+
+def test_what_is_too_large_is_refused_before_it_is_sent() -> None:
+    aws = SERVICES["aws"]
+    check_size(Size(MB, 250 * MB, ()), aws)
+
+    with pytest.raises(ConfigError, match=r"250\.0 MB at most. Largest: numpy 240\.0 MB"):
+        check_size(Size(MB, 250 * MB + MB, (("numpy", 240 * MB),)), aws)
+
+
+def test_a_zip_tells_no_times_and_no_order() -> None:
+    assert packed({"a": b"1", "b": b"2"}) == packed({"b": b"2", "a": b"1"})
+
+
+def test_the_handler_reads_secrets_before_the_bot(tmp_path: Path) -> None:
+    entry = entry_of(str(bot_in(tmp_path)))
+
+    lines = handler_of(entry, SERVICES["google"]).splitlines()
+
+    assert lines.index("load()") < lines.index("from parcel_bot import app")
+    assert lines[-1] == "handler = app.google()"
+
+
+def test_settings_go_with_the_bot_and_secrets_apart() -> None:
+    settings = Settings(
+        store="sqlite:///x.db", telegram_token="1:a", telegram_api="http://x", webhook_reply=False
+    )
+
+    plain, secret = carried(settings)
+
+    assert plain == {"TELEGRAM_API": "http://x", "LEGATO_WEBHOOK_REPLY": "off"}
+    assert secret == {"TELEGRAM_TOKEN": "1:a"}
+    assert named(["A=1=2", "B"], {"B": "b"}) == {"A": "1=2", "B": "b"}
+    for wrong in ("a b=1", "MISSING"):
+        with pytest.raises(ConfigError):
+            named([wrong], {})
+
+
+@pytest.mark.parametrize("service", ["yandex", "google"])
+def test_other_services_get_the_words_for_their_tools(service: str, tmp_path: Path) -> None:
+    target = target_of(service, python="3.12")
+    manifest = Manifest(
+        "Adder", "bot.py:app", service, target.arch, "3.12", {}, {}, (), compiled=True
+    )
+
+    script = config_of(manifest, "build/it's.zip", {"TELEGRAM_API": "http://x"}, ["TELEGRAM_TOKEN"])
+
+    (tmp_path / "deploy.sh").write_text(script)
+    subprocess.run(["sh", "-n", str(tmp_path / "deploy.sh")], check=True)
+    assert "'build/it'\\''s.zip'" in script
+    assert "TELEGRAM_TOKEN" in script
+    assert "TELEGRAM_API=http://x" in script
+    assert "--runtime python312 " in script
