@@ -28,6 +28,7 @@ from legato.model.records import (
     OutboxItem,
     Settled,
 )
+from legato.model.shards import slot_of
 
 if TYPE_CHECKING:
     from tests.property.cluster_world import Worker
@@ -207,8 +208,9 @@ class OwnPlatform(Platform):
         stops, stopped = life.stops, life.stopped
         await asyncio.sleep(world.delay(world.sending_s))
         await life.go_on()
-        if stopped or life.stops != stops:
-            world.excused[told(call, place)] += 1  # it had been asked for before the stop
+        lost = not self.worker.runtime.share.may_send(slot_of(place))
+        if stopped or life.stops != stops or lost:
+            world.excused[told(call, place)] += 1  # it had been asked for before that
         verdict = await self.inner.send(call, place, http)
         if verdict.outcome == "sent":
             world.say(told(call, place), self.worker)

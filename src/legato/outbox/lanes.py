@@ -49,7 +49,7 @@ class Lane:
         passed: Marks of the shared gates whose token the head holds already.
         moves: How often the head followed its chat to a new id.
         sending: The head is on its way to the platform.
-        dropped: The head was let go of before it was sent: whoever owned it since may have sent it.
+        dropped: The head was let go of before its fate was known: whoever owned it since may have sent it.
         waiters: (id, future): done once nothing with an id up to this is queued.
     """
 

@@ -78,6 +78,6 @@ def abandon(lane: Lane, *, all_: bool = False) -> None:
     if kept:
         while len(lane.queue) > 1:
             lane.queue.pop()
-        lane.dropped = not lane.sending and isinstance(kept[0], OutboxItem)
+        lane.dropped = isinstance(kept[0], OutboxItem)
     else:
         lane.replace([])

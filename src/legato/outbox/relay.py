@@ -321,7 +321,7 @@ class Relay:
     def known_ids(self) -> set[int]:
         """Ids of the items this process is responsible for."""
         lanes = self._lanes.lanes.values()
-        ids = {entry.id for lane in lanes for entry in list(lane.queue)[lane.dropped :]}
+        ids = {e.id for a in lanes for e in list(a.queue)[a.dropped and not a.sending :]}
         return ids | self._sender.settler.ids() | self._sender.telling
 
     async def flush(self, deadline_s: float) -> int:

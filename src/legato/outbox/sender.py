@@ -24,7 +24,7 @@ from legato.outbox.backoff import Backoff
 from legato.outbox.bots import Bot
 from legato.outbox.dispatch import Dispatcher
 from legato.outbox.lanes import Asked, Lane
-from legato.outbox.ours import Ours, lost
+from legato.outbox.ours import Ours, abandon, lost
 from legato.outbox.pacing import Pacing, Window
 from legato.outbox.settings import RelaySettings, RelayStats
 from legato.outbox.settler import Settler
@@ -249,6 +249,11 @@ class Sender:
         lane.pop()
 
     def _failed(self, bot: Bot, lane: Lane, item: OutboxItem, verdict: Verdict) -> None:
+        if (
+            lane.dropped
+        ):  # whoever owned it since may have sent it: it is asked for anew, with all behind it
+            abandon(lane, all_=True)
+            return
         verdict = replace(verdict, error=redacted(verdict.error, bot.platform.secrets))
         settings = self._settings
         patience_s = settings.give_up_after_s if item.id else settings.call_give_up_s

@@ -148,6 +148,24 @@ async def test_what_was_about_to_be_sent_is_asked_for_anew_when_its_slot_comes_b
 
 
 @virtual
+async def test_a_send_that_failed_while_its_slot_was_lost_is_not_tried_again_from_memory():
+    async with Shared() as world:
+        world.bot.takes_s = 5.0
+        world.bot.answer("a", Verdict("retry", error="500"), Verdict("sent"))
+        said = await world.say(item("a", "mine"), item("b", "mine"))
+        await asyncio.sleep(1)
+        world.share.lose([slot_of(MINE)])
+        world.relay.drop([slot_of(MINE)])
+        await world.store.settle([Settled(said[0].id, SENT)])  # by its owner of the meantime
+        await asyncio.sleep(5)
+        world.share.gain([slot_of(MINE)])
+        assert await world.relay.recover(slots=[slot_of(MINE)]) == 1
+        await world.relay.flush(60)
+        assert world.bot.methods() == ["a", "b"]
+        assert await world.fates() == {}
+
+
+@virtual
 async def test_who_waits_for_a_lane_that_is_lost_is_told():
     async with Shared() as world:
         world.bot.answer("a", Verdict("retry", retry_after_s=30))
