@@ -52,3 +52,17 @@ class TestPostgresStoreInPartitions(TestPostgresStore):
 
 class TestPostgresStoreAsBehindAPooler(TestPostgresStore):
     parameters = "&pgbouncer=1&pool=1"
+
+
+async def test_leases_wait_behind_no_other_question(postgres_url: str) -> None:
+    store = PostgresStore(postgres_url)
+    await store.open()
+    try:
+        assert store._pool is not None
+        taken = [await store._pool.take() for _ in range(3)]  # a flood holds all that read
+        assert await store.hold("ann", ["shard"], 30) == {"shard"}
+        assert await store.holders("sh") == {"shard": "ann"}
+        for link in taken:
+            store._pool.back(link)
+    finally:
+        await store.close()

@@ -41,8 +41,9 @@ class PostgresStore(Store, Leases):
     Args:
         url: "postgresql://user:password@host:5432/database". Several hosts are separated by commas; the
             one that takes writes is used. Parameters of ours: schema (default "legato"), pool
-            (connections at most, 4), timeout (seconds a statement may take, 15), pgbouncer=1,
-            partitions (when the tables are made). All others are libpq's: sslmode, sslrootcert ...
+            (connections at most, 4; leases have one more of their own), timeout (seconds a statement
+            may take, 15), pgbouncer=1, partitions (when the tables are made). All others are libpq's:
+            sslmode, sslrootcert ...
         create: Whether the tables are made if there are none; False is for tools that look at a store.
 
     Raises:
@@ -54,6 +55,7 @@ class PostgresStore(Store, Leases):
         "_create",
         "_door",
         "_hurry_s",
+        "_leasing",
         "_patience_s",
         "_pool",
         "_queries",
@@ -83,6 +85,7 @@ class PostgresStore(Store, Leases):
         self._statements = Statements(self._where.schema, _synchronous)
         self._door: Door | None = None
         self._pool: Pool | None = None
+        self._leasing: Pool | None = None
         self._writing: Pool | None = None
         self._riding: asyncio.Semaphore | None = None
         self._writer: Writer | None = None
@@ -116,6 +119,8 @@ class PostgresStore(Store, Leases):
         # One connection for batches, so that a page of rows keeps no commit waiting.
         self._pool = Pool(door, max(1, where.pool - 1))
         self._writing = Pool(door, 1) if where.pool > 1 else self._pool
+        # Behind a flood of other questions a worker would lose what it has: leases wait for none.
+        self._leasing = Pool(door, 1) if where.pool > 1 else self._pool
         self._riding = asyncio.Semaphore(max(1, where.pool - 2))
         self._door = door
         self._writer = Writer(
@@ -134,8 +139,9 @@ class PostgresStore(Store, Leases):
         assert self._pool is not None
         assert self._writing is not None
         await writer.close()
-        await self._writing.close()
-        await self._pool.close()
+        assert self._leasing is not None
+        for pool in {self._writing, self._pool, self._leasing}:
+            await pool.close()
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -253,21 +259,26 @@ class PostgresStore(Store, Leases):
         if not names:
             return frozenset()
         wanted = [to_bytes(name) for name in sorted(set(names))]
-        found = await self._fetch(self._queries.hold, to_bytes(holder), wanted, ttl_s)
+        found = await self._lease(self._queries.hold, to_bytes(holder), wanted, ttl_s)
         return frozenset([to_text(row[0]) for row in found])
 
     async def release(self, holder: str, names: Collection[str]) -> None:
         """See Leases.release."""
         if names:
             given = [to_bytes(name) for name in names]
-            await self._fetch(self._queries.release, to_bytes(holder), given)
+            await self._lease(self._queries.release, to_bytes(holder), given)
 
     async def holders(self, prefix: str) -> Mapping[str, str]:
         """See Leases.holders."""
-        found = await self._fetch(self._queries.holders, to_bytes(prefix))
+        found = await self._lease(self._queries.holders, to_bytes(prefix))
         return {to_text(row[0]): to_text(row[1]) for row in found}
 
     # -- what they share ----------------------------------------------------------------------
+
+    async def _lease(self, query: str, *args: Any) -> list[Any]:
+        self._open().check_loop()
+        assert self._leasing is not None
+        return await read(self._leasing, self._where.name, query, args)
 
     async def _fetch(self, query: str, *args: Any) -> list[Any]:
         self._open().check_loop()
