@@ -189,8 +189,10 @@ class Stay:
 
     async def end(self) -> None:
         """The work is over. Idempotent."""
-        await cancelled([self._limit])
-        self._leave()
+        try:
+            await cancelled([self._limit])
+        finally:  # also if we are let go of just now, or nobody would ever come in again
+            self._leave()
 
     def _leave(self) -> None:
         if not self._left:
