@@ -29,6 +29,11 @@ def base_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k in KEPT or k.startswith("LC_")}
 
 
+def _measured() -> dict[str, str]:
+    """Lets coverage.py measure zygotes, where that is what somebody does."""
+    return {k: v for k, v in os.environ.items() if k.startswith("COVERAGE_")}
+
+
 class Zygote:
     """One process that forks.
 
@@ -71,7 +76,7 @@ class Zygote:
                 str(SCRIPT),
                 str(theirs.fileno()),
                 json.dumps(self.preload),
-                env=base_environment(),
+                env=base_environment() | _measured(),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for us

@@ -1,0 +1,196 @@
+"""What seldom happens to functions: starts that fail or never end, queues that are left, the end itself."""
+
+import asyncio
+import getpass
+import os
+import pwd
+import sys
+from pathlib import Path
+
+import pytest
+
+from legato.errors import ConfigError
+from legato.functions import container
+from legato.functions.host import Host
+from legato.functions.limits import Limits
+from legato.functions.output import LINE_BYTES, Output, Pipe
+from legato.functions.pool import Busy, Room
+from legato.functions.zygotes import Zygotes
+from tests.integration.functions_kit import NODE, call, called, hosted, lives, until, write
+
+ECHO = "import os\ndef handler(e, c):\n    return os.getpid()"
+SLOW = "import os, time\ndef handler(e, c):\n    time.sleep(e)\n    return os.getpid()"
+
+
+async def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "bot", ECHO, python="venv/bin/python")
+    async with hosted(tmp_path) as host:
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="venv/bin/python cannot be started"):
+                await host.invoke("bot", b"1")
+        assert sum(host.pools["bot"].states().values()) == 0
+
+
+async def test_an_interpreter_of_its_own_may_be_without_us(tmp_path: Path) -> None:
+    link = tmp_path / "bot" / "python"
+    write(tmp_path, "bot", ECHO, python="python", preload=["json"])
+    link.symlink_to(sys.executable)
+    async with hosted(tmp_path) as host:
+        outcome = await called(host, "bot")
+
+    # A link beside no pyvenv.cfg is the bare Python: it has no awslambdaric, and says so.
+    assert outcome.kind in {"ok", "init"}
+    if outcome.kind == "init":
+        assert any("awslambdaric" in line for line in host.pools["bot"].output.lines)
+
+
+async def test_a_start_that_never_ends_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "INIT_S", 0.3)
+    write(tmp_path, "bot", "while True: pass", handler="bot.handler", timeout_s=0.3)
+    async with hosted(tmp_path) as host:
+        outcome = await called(host, "bot")
+
+        assert outcome.kind == "init"
+        assert b"Init timed out after 0.30 seconds" in outcome.body
+        assert host.pools["bot"].pids() == []
+
+
+async def test_a_module_that_cannot_be_shared_is_the_functions_own_affair(tmp_path: Path) -> None:
+    write(tmp_path, "bot", ECHO, preload=["no_such_module", "json"])
+    async with hosted(tmp_path) as host:
+        assert await call(host, "bot") > 0
+        zygote = await host.zygotes.get(sys.executable, ("json", "no_such_module"))
+
+        assert zygote.missing == ["no_such_module"]
+
+
+async def test_a_zygote_without_children_ends_after_a_while() -> None:
+    zygotes = Zygotes(free_s=0.01)
+    try:
+        zygote = await zygotes.get(sys.executable, ())
+        assert await zygotes.get(sys.executable, ()) is zygote
+        zygotes.let_go(zygote)
+
+        await until(lambda: zygotes.pids() == [])
+
+        again = await zygotes.get(sys.executable, ())
+        assert again.pid != zygote.pid
+    finally:
+        await zygotes.close()
+    assert not lives(again.pid)
+
+
+async def test_who_gives_up_waiting_takes_nobodys_turn(tmp_path: Path) -> None:
+    write(tmp_path, "slow", SLOW, concurrency=1)
+    async with hosted(tmp_path) as host:
+        first = asyncio.create_task(call(host, "slow", 0.3))
+        await until(lambda: host.pools["slow"].states()["busy"] == 1)
+        gone = asyncio.create_task(call(host, "slow", 0))
+        last = asyncio.create_task(call(host, "slow", 0))
+        await until(lambda: host.pools["slow"].states()["waiting"] == 2)
+
+        gone.cancel()
+
+        assert await last == await first
+        await asyncio.gather(gone, return_exceptions=True)
+        assert host.pools["slow"].states()["waiting"] == 0
+
+
+async def test_at_the_end_who_waits_is_refused_and_who_runs_is_killed(tmp_path: Path) -> None:
+    write(tmp_path, "slow", SLOW, concurrency=1)
+    async with hosted(tmp_path) as host:
+        running = asyncio.create_task(called(host, "slow", 60))
+        await until(lambda: host.pools["slow"].states()["busy"] == 1)
+        waiting = asyncio.create_task(called(host, "slow", 60))
+        await until(lambda: host.pools["slow"].states()["waiting"] == 1)
+        (pid,) = host.pools["slow"].pids()
+
+    assert (await running).kind == "crash"
+    with pytest.raises(Busy):
+        await waiting
+    assert not lives(pid)
+
+
+async def test_an_event_is_given_up_after_its_tries_and_none_is_taken_at_the_end(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "bot", "def handler(e, c):\n    raise ValueError(e)")
+    async with hosted(tmp_path, retries_s=(0.01,)) as host:
+        assert host.send("bot", b"1")
+        await until(lambda: host.meter.sums["bot"].errors == 2)
+        await until(lambda: len(host._tasks) == 1)  # only the one that looks
+    assert not host.send("bot", b"1")
+
+
+async def test_too_many_events_that_nobody_waits_for_are_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("legato.functions.host.BACKGROUND", 3)
+    write(tmp_path, "slow", SLOW)
+    async with hosted(tmp_path) as host:
+        assert [host.send("slow", b"60") for _ in range(4)] == [True, True, False, False]
+
+
+def test_there_must_be_room_for_one() -> None:
+    with pytest.raises(ConfigError, match="room for one"):
+        Room(0)
+
+
+@pytest.mark.skipif(NODE is None, reason="there is no node on this machine")
+async def test_memory_of_node_is_watched_where_the_kernel_does_not(tmp_path: Path) -> None:
+    code = "export const handler = async () => { const kept = [];"
+    code += " for (;;) { kept.push(Buffer.alloc(4e6, 1)); await null; } };"
+    write(tmp_path, "bot", code, "index.mjs", memory_mb=128)
+    async with hosted(tmp_path, limits=Limits()) as host:
+        outcome = await called(host, "bot")
+
+    assert outcome.kind == "crash"
+    assert b"OutOfMemory" in outcome.body
+
+
+async def test_a_function_runs_as_the_user_it_names(tmp_path: Path) -> None:
+    user = "nobody" if os.getuid() == 0 else getpass.getuser()
+    write(tmp_path, "bot", "import os\ndef handler(e, c):\n    return os.getuid()", user=user)
+    async with hosted(tmp_path) as host:
+        outcome = await called(host, "bot")
+
+    wanted = str(pwd.getpwnam(user).pw_uid).encode()
+    # The folders of tests may be closed to it: then it cannot start, for that reason.
+    denied = any("PermissionError" in line for line in host.pools["bot"].output.lines)
+    assert outcome.body == wanted or denied
+
+
+async def test_lines_without_end_are_cut_and_the_last_needs_none() -> None:
+    output = Output("bot", ["canary"])
+    pipe = Pipe(output)
+    writing = await pipe.open()
+    os.write(writing, b"one\ntwo canary\r\n\n" + b"x" * (LINE_BYTES + 1000))
+    await until(lambda: len(output.lines) >= 3)
+    os.write(writing, b"\xff last")
+    os.close(writing)
+    await pipe.close()
+
+    assert list(output.lines)[:2] == ["one", "two ***"]
+    assert max(map(len, output.lines)) <= LINE_BYTES
+    assert output.lines[-1].endswith("\N{REPLACEMENT CHARACTER} last")
+
+
+async def test_a_pipe_that_somebody_holds_is_closed_all_the_same() -> None:
+    pipe = Pipe(Output("bot"))
+    writing = await pipe.open()
+
+    await pipe.close(patience_s=0.01)
+
+    with pytest.raises(BrokenPipeError):
+        os.write(writing, b"x")
+    os.close(writing)
+
+
+async def test_an_unknown_function_is_a_key_error(tmp_path: Path) -> None:
+    write(tmp_path, "bot", ECHO)
+    async with hosted(tmp_path) as host:
+        assert isinstance(host, Host)
+        with pytest.raises(KeyError):
+            await host.invoke("other", b"1")

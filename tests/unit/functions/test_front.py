@@ -1,0 +1,126 @@
+"""Which answers there are, without a process."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from legato.cli.main import main
+from legato.errors import ConfigError
+from legato.functions.config import Function
+from legato.functions.host import Host, Options
+from legato.functions.limits import Limits
+from legato.functions.meter import PRICES
+from legato.functions.outcome import Outcome
+from legato.functions.pool import Busy
+from legato.functions.server import Front
+from tests.unit.deploy.asgi_kit import request
+
+INVOKE = "/2015-03-31/functions/bot/invocations"
+
+
+class Scripted(Host):
+    """Its functions end as they are told."""
+
+    def __init__(self, ends: object) -> None:
+        bot = Function(name="bot", folder=Path(), handler="bot.handler")
+        super().__init__({"bot": bot}, Options(limits=Limits()))
+        self.ends = ends
+        self.events: list[Any] = []
+
+    async def invoke(self, name: str, event: bytes) -> Outcome:
+        self.events.append(json.loads(event))
+        if isinstance(self.ends, Exception):
+            raise self.ends
+        assert isinstance(self.ends, Outcome)
+        return self.ends
+
+
+async def asked(
+    ends: object, method: str, path: str, *body: bytes, client: str = "127.0.0.1"
+) -> Any:
+    front = Front(Scripted(ends), PRICES["own"])
+
+    async def local(scope: Any, receive: Any, send: Any) -> None:
+        await front(scope | {"client": (client, 1)}, receive, send)
+
+    return await request(local, method, path, *body)
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"),
+    [
+        (Outcome("ok", b'{"statusCode": 204}'), 204),
+        (Outcome("ok", b'{"statusCode": 9}'), 502),
+        (Outcome("ok", b'{"statusCode": 200, "headers": []}'), 200),
+        (Outcome("ok", b'{"statusCode": 200, "headers": [1]}'), 502),
+        (Outcome("error", b'{"errorMessage": "inside"}'), 502),
+        (Outcome("timeout", b"{}"), 504),
+        (Busy("bot"), 429),
+        (ConfigError("no node"), 502),
+    ],
+)
+async def test_a_url_tells_how_it_ended_and_nothing_of_why(ends: object, status: int) -> None:
+    answer = await asked(ends, "GET", "/bot/x")
+
+    assert answer.status == status
+    assert b"inside" not in answer.body
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "error"),
+    [
+        (Outcome("ok", b"1"), 200, None),
+        (Outcome("crash", b"{}"), 200, None),
+        (Busy("bot"), 429, "TooManyRequestsException"),
+        (ConfigError("no node"), 502, "InvalidRuntimeException"),
+    ],
+)
+async def test_invoke_tells_how_it_ended(ends: object, status: int, error: str | None) -> None:
+    answer = await asked(ends, "POST", INVOKE, b"{}")
+
+    assert (answer.status, answer.headers.get("x-amzn-errortype")) == (status, error)
+    failed = isinstance(ends, Outcome) and ends.kind != "ok"
+    assert ("x-amz-function-error" in answer.headers) == failed
+
+
+async def test_invoke_refuses_what_is_no_json_and_functions_that_are_not_there() -> None:
+    ok = Outcome("ok", b"1")
+
+    assert (await asked(ok, "POST", INVOKE, b"{")).status == 400
+    assert (await asked(ok, "POST", INVOKE.replace("bot", "no"), b"{}")).status == 404
+    assert (await asked(ok, "POST", f"{INVOKE}/more", b"{}")).status == 404
+    assert (await asked(ok, "POST", "/", b"{}")).status == 405
+    assert (await asked(ok, "GET", "/nothing")).status == 404
+
+
+async def test_a_body_of_more_than_6_mb_is_refused() -> None:
+    answer = await asked(Outcome("ok", b"1"), "POST", "/bot", *[b"x" * 2_000_000] * 4)
+
+    assert answer.status == 413
+
+
+@pytest.mark.parametrize("client", ["192.0.2.1", "2001:db8::1", "somebody"])
+async def test_from_elsewhere_there_are_urls_only(client: str) -> None:
+    ok = Outcome("ok", b"1")
+
+    for path in ("/", "/-/meter", "/-/status", "/-/logs/bot"):
+        assert (await asked(ok, "GET", path, client="127.0.0.1")).status == 200
+        assert (await asked(ok, "GET", path, client=client)).status == 404
+    assert (await asked(ok, "POST", INVOKE, b"{}", client=client)).status == 404
+    assert (await asked(ok, "GET", "/healthz", client=client)).status == 200
+    assert (await asked(ok, "GET", "/bot", client=client)).status == 200
+
+
+def test_the_command_says_what_it_cannot_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, says in (
+        ([str(tmp_path)], "has no function"),
+        ([str(tmp_path / "no")], "there is no folder"),
+        ([str(tmp_path), "--price", "free"], "there are aws-arm, aws-x86, own"),
+        ([str(tmp_path), "--port", "1", "--meter"], "nothing answers"),
+    ):
+        assert main(["functions", *arguments]) == 2
+        assert says in capsys.readouterr().err
