@@ -47,7 +47,7 @@ class Client:
     __slots__ = ("_host", "_http", "_loop", "_room", "_signer", "_who", "where")
 
     def __init__(self, where: Where, http: HttpClient, who: Callable[[], Credentials]) -> None:
-        self.where = where
+        self.where: Where = where
         self._http = http
         self._who = who
         self._host = where.endpoint.partition("://")[2]

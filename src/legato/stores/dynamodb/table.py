@@ -39,7 +39,8 @@ DUE = "due"
 STATUS = "status"
 META = keyed("meta", "meta")
 PATIENCE = 120
-"""How often a new table is looked at before it is given up, once a second or so."""
+PAUSE_S = 1.0
+"""How often, and after what pauses, a new table is looked at before it is given up."""
 
 
 class Table(Struct):
@@ -162,7 +163,7 @@ async def _made(client: Client) -> None:
             states = [index["IndexStatus"] for index in table["GlobalSecondaryIndexes"]]
             if {table["TableStatus"], *states} == {"ACTIVE"}:
                 break
-        await asyncio.sleep(1)
+        await asyncio.sleep(PAUSE_S)
     else:
         raise StoreUnavailable(f"{client.where.name} is being made, which takes long: try again")
 

@@ -158,7 +158,7 @@ class Writer:
                 what = f"{self._client.where.name}: {reason.get('Message', '')} ({code})"
                 raise StoreError(what)
         if CLAIM in failed and commit.update_id:
-            known = await self._known(commit, facts)
+            known = await self._known(commit, facts, failed[CLAIM])
             if known is not None:
                 return known
         fenced = FENCE in failed or ASIDE in failed
@@ -167,14 +167,12 @@ class Writer:
         facts.known.update(failed.keys() - {CLAIM, FENCE, ASIDE, NUMBER, REST})
         return True if failed else None
 
-    async def _known(self, commit: Commit, facts: Facts) -> Committed | None:
+    async def _known(self, commit: Commit, facts: Facts, found: Item) -> Committed | None:
         """What is known of the update: it was consumed, or (None) it waits, which is learned."""
-        found = await self._reading.item(keyed(update_pk(commit.update_id), "u"))
         facts.waiting = None
-        if found is None:
-            return None
         if "tm" not in found:
-            facts.waiting = Waiting(get_s(found, "mk"), get_n(found, "mo"), get_n(found, "mn"))
+            if "mo" in found:  # else it was forgotten meanwhile
+                facts.waiting = Waiting(get_s(found, "mk"), get_n(found, "mo"), get_n(found, "mn"))
             return None
         if get_n(found, "tm") < self._table.horizon:
             return None
