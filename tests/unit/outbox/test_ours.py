@@ -157,7 +157,7 @@ async def test_a_send_that_failed_while_its_slot_was_lost_is_not_tried_again_fro
         world.share.lose([slot_of(MINE)])
         world.relay.drop([slot_of(MINE)])
         await world.store.settle([Settled(said[0].id, SENT)])  # by its owner of the meantime
-        await asyncio.sleep(5)
+        await asyncio.sleep(4.1)  # it has failed, and would be tried again soon
         world.share.gain([slot_of(MINE)])
         assert await world.relay.recover(slots=[slot_of(MINE)]) == 1
         await world.relay.flush(60)
