@@ -8,6 +8,7 @@ from functools import partial
 
 from legato.abc import Clock, Store
 from legato.app.share import WHOLE, Share
+from legato.errors import StoreError
 from legato.model.records import Conversation
 
 PAGE = 500
@@ -73,8 +74,9 @@ class Alarm:
             tasks.append(task)
         done, _ = await asyncio.wait(tasks, timeout=self._patience_s)
         for task in done:
-            if not task.cancelled():  # their slots were lost
-                task.result()
+            error = None if task.cancelled() else task.exception()  # cancelled: its slot was lost
+            if isinstance(error, StoreError):  # any other was logged, and holds up no other page
+                raise error
 
     def _over(self, key: str, task: asyncio.Task[None]) -> None:
         self._waking.discard(key)

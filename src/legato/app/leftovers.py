@@ -100,6 +100,10 @@ class Leftovers:
         """
         self._seen = await self._take_mail(self._seen, patience_s, slots)
 
+    def look_again(self) -> None:
+        """The next look begins at the first mail: what was seen was not applied."""
+        self._seen = ""
+
     async def _take_mail(
         self, last: str, patience_s: float | None, slots: Slots, *, suspect: bool = False
     ) -> str:
@@ -114,10 +118,10 @@ class Leftovers:
 
     def _taken(self, mail: Mail) -> list[Task]:
         """The task that applies a mail, if there is to be one."""
-        event = _event.decode(mail.payload)
-        lane = self._dispatcher.router.lane(event)
-        if mail.id in self._in_hand or not self._ours(event.place):
+        event = _opened(mail)
+        if event is None or mail.id in self._in_hand or not self._ours(event.place):
             return []
+        lane = self._dispatcher.router.lane(event)
         if mail.key != lane:
             return [self._spawn(self._apply(lane, lambda: self._if_wanted(mail, event)), lane)]
         if lane in self._begun or self.told(lane):
@@ -136,7 +140,9 @@ class Leftovers:
         while mails := await self._store.mail(key=lane, after=last, limit=LETTERS):
             for mail in mails:
                 last = mail.id
-                await self._if_wanted(mail, _event.decode(mail.payload))
+                event = _opened(mail)
+                if event is not None:
+                    await self._if_wanted(mail, event)
 
     async def _apply(self, lane: str, work: Callable[[], Awaitable[None]]) -> None:
         await self._lanes.run(lane, lambda: self._persist(work))
@@ -163,9 +169,23 @@ class Leftovers:
         self._suspect.discard(mail.key)
 
 
+def _opened(mail: Mail) -> AnyEvent | None:
+    """What a mail says; None if this version cannot read it: it stays, and holds up nobody."""
+    try:
+        event: AnyEvent = _event.decode(mail.payload)
+    except (msgspec.DecodeError, RecursionError) as error:
+        log.error("mail %s cannot be read, and stays where it is: %s", mail.id, error)  # noqa: TRY400
+        return None
+    return event
+
+
 async def _over(tasks: list[Task], patience_s: float | None) -> None:
+    """Waits for all. What fails otherwise than by the store is logged already, and is nobody else's
+    concern: a process must start, and a worker take up its shards, whatever lies there.
+    """
     if tasks:
         done, _ = await asyncio.wait(tasks, timeout=patience_s)
         for task in done:
-            if not task.cancelled():
-                task.result()
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, StoreError):
+                raise error
