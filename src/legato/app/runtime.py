@@ -289,7 +289,10 @@ class Runtime:
     def _spawn(self, work: Any, key: str = "") -> Task:
         """Runs work, which is done for a conversation or a lane if one is named."""
         slotted = key and self.share is not WHOLE
-        return self.tasks.spawn(work, slot_of_key(key) if slotted else -1)
+        task = self.tasks.spawn(work, slot_of_key(key) if slotted else -1)
+        if key:
+            task.set_name(key)
+        return task
 
     async def handle(
         self, event: AnyEvent, *, slot: ReplySlot | None = None, suspect: bool = False

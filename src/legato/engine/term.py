@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from legato.errors import Unavailable
+from legato.errors import DeveloperError, Unavailable
+
+MOST_TRIES = 5
+"""A step that was begun so often and never came to its end is not begun again."""
 
 
 class Paused(Unavailable):
@@ -12,6 +15,17 @@ class Paused(Unavailable):
 
     def __init__(self, key: str) -> None:
         super().__init__(f"{key} goes on in the next invocation", retry_after_s=1)
+
+
+class OutOfTime(DeveloperError):
+    """A step needs more time than the process has: its conversation is parked."""
+
+    def __init__(self, steps: str, tries: int) -> None:
+        super().__init__(
+            f"{steps} was begun {tries} times and never came to its end: the invocation of the function ended "
+            "before it, each time. Give the function more time (its timeout), make the step shorter, or give "
+            "it a limit, chat.run(..., timeout=...), which the dialog sees as an error; then retry"
+        )
 
 
 class Term:
@@ -35,4 +49,4 @@ class Term:
 
 FOREVER = Term()
 
-__all__ = ["FOREVER", "Paused", "Term"]
+__all__ = ["FOREVER", "MOST_TRIES", "OutOfTime", "Paused", "Term"]

@@ -22,7 +22,7 @@ from legato.engine.intake import Intake
 from legato.engine.replay import Pending, Raised, Said, Went
 from legato.engine.services import Services
 from legato.engine.steps import run_step
-from legato.engine.term import Paused
+from legato.engine.term import MOST_TRIES, OutOfTime, Paused
 from legato.engine.transactions import InTransaction, Transaction, Within
 from legato.engine.versions import Live
 from legato.engine.writer import Conflict, Duplicate, Writer
@@ -152,11 +152,10 @@ class Turn(Intake):
             fresh, effects = [], [p for p in effects if p.path in self._tasks]
         intents = tuple(p.path for p in effects if isinstance(p.op, Step) and p.op.at_most_once)
         interrupted = self.live.state.intents
-        unwritten = (
-            self.live.driver.outputs or self._retries or self._records or self.writer.update_id
-        )
-        if unwritten or not set(intents) <= set(interrupted):
-            await self._commit(RUNNING, intents=intents, said=self.live.driver.said)
+        claims = self._claims(effects)
+        if self._is_unwritten() or claims or not set(intents) <= set(interrupted):
+            said = self.live.driver.said
+            await self._commit(RUNNING, intents=intents, said=said, claims=claims)
         await self._services.relay.delivered(self.live.birth.place.lane, self.writer.last_id)
         for pending in fresh:
             run = self._effect(pending, interrupted=pending.path in interrupted)
@@ -172,6 +171,28 @@ class Turn(Intake):
             await self._commit(RUNNING, intents=tuple(i for i in intents if i != path))
         self._resume(record)
 
+    def _is_unwritten(self) -> bool:
+        """Whether anything has happened since the last commit."""
+        said = self.live.driver.outputs or self._retries
+        return bool(said or self._records or self.writer.update_id)
+
+    def _claims(self, effects: list[Pending]) -> int:
+        """How often these effects were begun before by invocations that ended too early; 0 if they were
+        not, or have been taken up already.
+
+        Raises:
+            OutOfTime: Too often.
+        """
+        row = self.live.conversation
+        if self._is_unwritten() or row.wake_ms >= self._services.term.until_ms():
+            return 0
+        claims = self.live.state.claims + 1
+        if claims >= MOST_TRIES:
+            raise OutOfTime(
+                ", ".join(p.op.name for p in effects if isinstance(p.op, Effect)), claims
+            )
+        return claims
+
     async def _pause(self) -> None:
         """Writes what was done, to be gone on with at once by whoever has time.
 
@@ -179,8 +200,9 @@ class Turn(Intake):
             Paused: Always.
         """
         live, now = self.live, self._services.clock.now_ms()
-        said = live.driver.said
-        await self._commit(RUNNING, intents=live.state.intents, said=said, wake_ms=now)
+        if self._is_unwritten() or not 0 < live.conversation.wake_ms <= now:
+            said = live.driver.said
+            await self._commit(RUNNING, intents=live.state.intents, said=said, wake_ms=now)
         await self._services.relay.delivered(live.birth.place.lane, self.writer.last_id)
         self._services.term.alarm(live.conversation.key, now)
         raise Paused(live.conversation.key)
@@ -294,7 +316,7 @@ class Turn(Intake):
         error.__traceback__ = None
         # Unless the event is in the birth or consumed, it goes to the mailbox, and the stored waits
         # are still the right ones.
-        state = msgspec.structs.replace(live.state, error=text, gotos=0)
+        state = msgspec.structs.replace(live.state, error=text, gotos=0, claims=0)
         apology = self._services.apology
         said = [Said("", Send(Message(text=apology)), None)] if apology else []
         row = self.writer.row(live, FAILED, state, now, wake_ms=0)
@@ -312,10 +334,12 @@ class Turn(Intake):
         said: int = 0,
         within: Within | None = None,
         wake_ms: int = 0,
+        claims: int = 0,
     ) -> None:
         """Ends a segment. `status` "" = the conversation is over; `said` = things said since the
         last record, so that a Turn resumed from here does not say them again; `within` gives the
-        records from inside the transaction; `wake_ms` is when others go on with it, if the Turn is not over.
+        records from inside the transaction; `wake_ms` is when others go on with it, if the Turn is not over;
+        `claims` is how often it was taken up here.
         """
         live, now = self.live, self._services.clock.now_ms()
         outputs = [*self._retries, *live.driver.outputs]
@@ -326,7 +350,7 @@ class Turn(Intake):
                 state = State(live.waits)
                 wake_ms = _wake(state)
             else:
-                state = State((), said, "", intents, live.beside, self._gotos)
+                state = State((), said, "", intents, live.beside, self._gotos, claims)
                 wake_ms = wake_ms or self._services.term.until_ms()
             row = self.writer.row(live, status, state, now, wake_ms)
         segment = journal.segment(self._records) if self._records else b""

@@ -95,6 +95,8 @@ class State(Struct, frozen=True, omit_defaults=True):
         beside: While "running": what other branches wait for, with the times and counts that no
             record tells (a reminder that was given, answers that did not parse).
         gotos: While "running": tail calls since the last wait.
+        claims: While "running": how often it was taken up at this place after an invocation that ended
+            too early.
     """
 
     waits: tuple[Wait, ...] = ()
@@ -103,6 +105,7 @@ class State(Struct, frozen=True, omit_defaults=True):
     intents: tuple[str, ...] = ()
     beside: tuple[Wait, ...] = ()
     gotos: int = 0
+    claims: int = 0
 
 
 RUNNING = "running"

@@ -21,7 +21,7 @@ from legato.abc import Clock, HttpRequest, HttpResponse, Platform
 from legato.app.runtime import Runtime, RuntimeSettings
 from legato.app.settings import Settings, load_settings
 from legato.deploy.clock import SystemClock
-from legato.deploy.function.invocation import Invocation, ended
+from legato.deploy.function.invocation import Invocation, Strays
 from legato.deploy.function.lazy import LazyHttp
 from legato.deploy.parts import hosted_platforms, make_store
 from legato.deploy.signature import check_request, may_reply
@@ -40,6 +40,7 @@ STRANGE_MS = 60_000
 delivers them itself."""
 PURGE_EVERY_MS = 3_600_000
 OTHERS_S = 2.0
+RESUME_S = 1.0
 LAST_ID = 2**63 - 1
 ALL = range(SLOTS)
 
@@ -62,6 +63,7 @@ class Function:
         self.invocation: Invocation = Invocation(self.clock)
         self._app = app
         self._flags = flags
+        self._strays = Strays()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runtime: Runtime | None = None
         self._platforms: dict[str, Platform] = {}
@@ -111,7 +113,7 @@ class Function:
                 return answer(404, "not found")
             try:
                 await runtime.receive(found, body)
-                await runtime.tick()
+                await self._tick(runtime)
                 await self._delivered(runtime, "")
             except (Unavailable, StoreError) as error:
                 return later(str(error), 1)
@@ -134,7 +136,7 @@ class Function:
             now_ms = self.clock.now_ms()
             await runtime.relay.recover(lambda item: item.created_ms < now_ms - STRANGE_MS)
             await runtime.leftovers.look(self.invocation.left_s)
-            woken = await runtime.tick()
+            woken = await self._tick(runtime)
             await self._delivered(runtime, "")
             if now_ms - self._purged_ms > PURGE_EVERY_MS:
                 self._purged_ms = now_ms
@@ -158,7 +160,7 @@ class Function:
                 failures.append(
                     Unavailable("one before failed") if failed else await self._try(runtime, event)
                 )
-            await runtime.tick()
+            await self._tick(runtime)
             await self._delivered(runtime, "")
             return failures
 
@@ -177,22 +179,29 @@ class Function:
     async def invoked(self, budget_s: float) -> AsyncIterator[Runtime]:
         """One invocation, for which the function has so many seconds."""
         self.invocation.begin(budget_s)
-        runtime = self._runtime or await self._start()
-        # A Turn is acknowledged early only if it would outlast the invocation.
-        runtime.settings = replace(runtime.settings, ack_after_s=self.invocation.left_s)
-        if self._left:
-            lanes, self._left = self._left, set()
-            await runtime.relay.recover(lambda item: item.lane in lanes)
+        token = self._strays.begin()
+        turns: set[asyncio.Task[Any]] = set()
         try:
+            runtime = self._runtime or await self._start()
+            turns = runtime.tasks.running
+            # A Turn is acknowledged early only if it would outlast the invocation.
+            runtime.settings = replace(runtime.settings, ack_after_s=self.invocation.left_s)
+            if self._left:
+                lanes, self._left = self._left, set()
+                await runtime.relay.recover(lambda item: item.lane in lanes)
             yield runtime
         finally:
-            await ended(runtime.tasks.running)
-            self._left = runtime.relay.waiting()
-            runtime.relay.drop(ALL)
+            if turns and self._runtime is not None:
+                self._runtime.leftovers.look_again()
+            await self._strays.end(token, turns)
+            if self._runtime is not None:
+                self._left = self._runtime.relay.waiting()
+                self._runtime.relay.drop(ALL)
 
     async def stopped(self) -> None:
         """Ends it in order, as tests and servers do; a function service just stops the process."""
         runtime, self._runtime = self._runtime, None
+        self._strays.close()
         if runtime is not None:
             await runtime.stop(1.0)
             await runtime.http.close()
@@ -217,7 +226,7 @@ class Function:
         elif received.reply is not None:
             # A repeated update: whoever had it first may have died before the others were sent.
             await runtime.relay.recover(lambda item: item.lane == received.lane)
-        await runtime.tick()
+        await self._tick(runtime)
         await self._delivered(runtime, received.lane)
         if received.reply is None:
             return HttpResponse(200)
@@ -234,6 +243,16 @@ class Function:
             await self._in_time(runtime.relay.delivered(lane, LAST_ID))
         # A chat that must wait (a limit, a backoff) keeps the other ones no longer than this.
         await runtime.relay.flush(min(OTHERS_S, self.invocation.left_s))
+
+    async def _tick(self, runtime: Runtime) -> int:
+        """Wakes what is due, if there is time for it."""
+        if not self.invocation.may_begin():
+            return 0
+        try:
+            async with asyncio.timeout(self.invocation.left_s):
+                return await runtime.tick()
+        except TimeoutError:
+            return 0
 
     async def _in_time(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -265,7 +284,8 @@ class Function:
             self._app.attach(runtime)
             old_ms = self.clock.now_ms() - STRANGE_MS
             await runtime.relay.recover(lambda item: item.created_ms < old_ms)
-            await runtime.resume()
+            # What takes long goes on beside: the request that this process was started for comes first.
+            await runtime.resume(min(RESUME_S, self.invocation.left_s / 4))
         except BaseException:
             await store.close()
             raise

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Collection
+from contextvars import ContextVar, Token
 from typing import Any
+from weakref import WeakSet
 
 import legato
 from legato.abc import Clock
@@ -21,8 +23,13 @@ GRACE_MS = 2000
 """An interrupted Turn is gone on with so long after the end of its invocation."""
 _KNOWN = (os.path.dirname(legato.__file__), os.path.dirname(asyncio.__file__))  # noqa: PTH120  # pathlib is slow to import
 
+ROUNDS = 10
+"""Rounds of the loop in which cancelled steps come to their end."""
+_WITHIN: ContextVar[bool] = ContextVar("legato_invocation", default=False)
+
 log: logging.Logger = logging.getLogger("legato.function")
 
+Task = asyncio.Task[Any]
 Alarm = Callable[[str, int], None]
 
 
@@ -67,31 +74,78 @@ class Invocation(Term):
             self._alarm(key, wake_ms)
 
 
-async def ended(turns: Collection[asyncio.Task[Any]]) -> None:
-    """Ends what may not outlast the invocation: Turns that had no time left, and tasks of the bot's own.
+class Strays:
+    """Finds tasks that the bot's own code starts within an invocation and leaves running.
 
-    A Turn that is cut off is gone on with in a later invocation, from its last commit.
+    In a server's loop there are tasks of others, so only those are found that come from within: each task
+    is noted when it is made, if whoever makes it works for an invocation.
     """
-    for task in turns:
-        log.error(
-            "%s did not end within the invocation and is gone on with in a later one: give the function "
-            "more time, or its steps a limit (timeout=)",
-            task.get_name(),
+
+    __slots__ = ("_loop", "_previous", "_tasks")
+
+    def __init__(self) -> None:
+        self._tasks: WeakSet[Task] = WeakSet()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._previous: Any = None
+
+    def begin(self) -> Token[bool]:
+        """An invocation begins, in this task and whatever it starts."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._previous = loop, loop.get_task_factory()
+            loop.set_task_factory(self._made)
+        return _WITHIN.set(True)
+
+    async def end(self, token: Token[bool], turns: Collection[Task]) -> None:
+        """Ends what may not outlast the invocation: Turns that had no time left, and tasks of the bot's own.
+
+        A Turn that is cut off is gone on with in a later invocation, from its last commit.
+        """
+        _WITHIN.reset(token)
+        if turns:
+            names = (task.get_name() for task in turns)
+            log.error(
+                "%s did not end within the invocation and is gone on with in a later one: give the function "
+                "more time, or its steps a limit (timeout=)",
+                ", ".join(sorted(n for n in names if not n.startswith("Task-"))) or "a Turn",
+            )
+            await cancelled([*turns])
+            for _ in range(ROUNDS):  # what its steps have started is told by them
+                await asyncio.sleep(0)
+        strays = [task for task in self._tasks if not task.done()]
+        self._tasks.clear()
+        for task in strays:
+            log.error(
+                "%s was still running when the invocation ended, and is cancelled: the machine stands still "
+                "between invocations. Await it in a step (chat.run)",
+                getattr(task.get_coro(), "__qualname__", task.get_name()),
+            )
+        if strays:
+            for task in strays:
+                task.cancel()
+            await asyncio.wait(strays, timeout=GRACE_MS / 1000)
+
+    def close(self) -> None:
+        """Lets go of the loop."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.set_task_factory(self._previous)
+        self._loop = None
+
+    def _made(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
+        task = (
+            asyncio.Task(coro, loop=loop, **options)
+            if self._previous is None
+            else self._previous(loop, coro, **options)
         )
-    strays = [task for task in asyncio.all_tasks() if _is_stray(task)]
-    for task in strays:
-        log.error(
-            "%s was still running when the invocation ended, and is cancelled: the machine stands still "
-            "between invocations. Await it in a step (chat.run)",
-            getattr(task.get_coro(), "__qualname__", task.get_name()),
-        )
-    await cancelled([*turns, *strays])
+        if _WITHIN.get() and _is_foreign(coro):
+            self._tasks.add(task)
+        return task
 
 
-def _is_stray(task: asyncio.Task[Any]) -> bool:
-    """Whether it was started by code that is not Legato's."""
-    code = getattr(task.get_coro(), "cr_code", None)
+def _is_foreign(coro: Any) -> bool:
+    """Whether it is of code that is not Legato's."""
+    code = getattr(coro, "cr_code", None)
     return code is not None and not str(code.co_filename).startswith(_KNOWN)
 
 
-__all__ = ["GRACE_MS", "MARGIN_S", "Invocation", "ended"]
+__all__ = ["GRACE_MS", "MARGIN_S", "Invocation", "Strays"]

@@ -1,0 +1,292 @@
+"""An invocation ends, and with it whatever has not come to its end: nothing of it is lost or goes on for ever."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from legato import App, Chat
+from legato.deploy.function import core
+from legato.engine.term import MOST_TRIES
+from legato.errors import StepInterrupted
+from legato.model.ids import place_of
+from legato.model.records import FAILED, RUNNING, Conversation
+from legato.testing.clock import FakeClock
+from legato.testing.fake_telegram import FakeTelegram
+from tests.unit.deploy.function_kit import SECRET, TOKEN, Service
+
+TICK = {"legato": "tick"}
+SHORT_MS = 700
+"""An invocation that has a fifth of a second for its work."""
+AFTER_S = 5
+"""Later than the end of any invocation."""
+
+
+class Work:
+    """Steps that take as long as a test says. `ran` is what was begun, `ended` what came to its end."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.ran: list[str] = []
+        self.ended: list[str] = []
+        self.hangs = False
+        self.app = App("worker", apology="Sorry")
+        for handler in (self.two, self.long, self.once, self.stray, self.crowd, self.leaves):
+            self.app.command(handler.__name__)(handler)
+
+    async def two(self, chat: Chat) -> None:
+        await chat.run(self.takes_all, "first")
+        await chat.say("half")
+        await chat.run(self.takes_all, "second")
+        await chat.say("all")
+
+    async def takes_all(self, name: str) -> None:
+        self.ran.append(name)
+        self.clock.advance(7)
+
+    async def long(self, chat: Chat) -> None:
+        await chat.run(self.hanging, "long")
+        await chat.say("done")
+
+    async def hanging(self, name: str) -> None:
+        self.ran.append(name)
+        await asyncio.sleep(3600 if self.hangs else 0)
+        self.ended.append(name)
+
+    async def once(self, chat: Chat) -> None:
+        try:
+            await chat.run(self.hanging, "pay", at_most_once=True)
+        except StepInterrupted:
+            await chat.say("I do not know")
+
+    async def stray(self, chat: Chat) -> None:
+        await chat.run(self.careless)
+        await chat.say("done")
+
+    async def careless(self) -> None:
+        self.background = asyncio.create_task(self.hanging("background"), name="careless one")
+        await asyncio.sleep(0)
+
+    async def crowd(self, chat: Chat) -> None:
+        await chat.run(self.careful)
+        await chat.say("done")
+
+    async def careful(self) -> None:
+        await asyncio.gather(*(self.hanging(name) for name in "abc"))
+
+    async def leaves(self, chat: Chat) -> None:
+        for number in "123":
+            await chat.say(number)
+
+
+@pytest.fixture
+def work() -> Work:
+    return Work()
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Work) -> Iterator[Service]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
+    monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
+    monkeypatch.delenv("LEGATO_STORE", raising=False)
+    with FakeTelegram(token=TOKEN).threaded() as telegram:
+        telegram.user("Ann", started=True)
+        service = Service(telegram, work.app, work.clock)
+        yield service
+        service.process.close()
+
+
+def sent(service: Service) -> list[str]:
+    return [str(call.params["text"]) for call in service.telegram.called("sendMessage")]
+
+
+def stored(service: Service) -> Conversation | None:
+    runtime = service.process._runtime
+    assert runtime is not None
+    rows = service.process.run(runtime.store.find())
+    assert all(place_of(row.key).platform == "telegram" for row in rows)
+    return rows[0] if rows else None
+
+
+def test_a_turn_that_has_no_time_for_its_next_step_goes_on_at_the_next_tick(
+    service: Service, work: Work
+) -> None:
+    assert service.says("/two") == ""  # what it has said is delivered, not in the answer
+    assert (work.ran, sent(service)) == (["first"], ["half"])
+
+    assert service.invoke(TICK) == {"woken": 1, "left": 0}
+    assert (work.ran, sent(service)) == (["first", "second"], ["half", "all"])
+    assert stored(service) is None
+
+
+def test_a_paused_turn_goes_on_before_what_the_person_says_next_and_in_another_process(
+    service: Service, work: Work
+) -> None:
+    service.says("/two")
+    service.restart()
+
+    assert service.says("hello?") == ""
+    assert (work.ran, sent(service)) == (["first", "second"], ["half", "all"])
+
+
+def test_a_step_that_is_cut_off_runs_again_once_its_invocation_is_surely_over(
+    service: Service, work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    work.hangs = True
+    event = service.update("/long")
+    assert (
+        service.invoke(event, SHORT_MS)["statusCode"] == 200
+    )  # it is written: no need to repeat it
+    assert "did not end within the invocation" in caplog.text
+    assert (work.ran, work.ended) == (["long"], [])
+
+    work.hangs = False
+    assert service.invoke(TICK)["woken"] == 0  # somebody may still be at it
+    work.clock.advance(AFTER_S)
+    assert service.invoke(TICK)["woken"] == 1
+    assert (work.ran, work.ended, sent(service)) == (["long"] * 2, ["long"], ["done"])
+
+
+def test_a_step_that_is_cut_off_again_and_again_parks_its_conversation_and_says_what_to_do(
+    service: Service, work: Work
+) -> None:
+    work.hangs = True
+    service.invoke(service.update("/long"), SHORT_MS)
+    for _ in range(MOST_TRIES + 2):
+        work.clock.advance(AFTER_S)
+        service.invoke(TICK, SHORT_MS)
+        service.restart()
+
+    assert work.ran == ["long"] * MOST_TRIES
+    service.invoke(TICK)
+    row = stored(service)
+    assert row is not None
+    assert row.status == FAILED
+    error = json.loads(row.state)["error"]
+    assert f"hanging was begun {MOST_TRIES} times and never came to its end" in error
+    assert "Give the function more time" in error
+    assert sent(service) == ["Sorry"]
+
+
+def test_progress_is_no_reason_to_park(service: Service, work: Work) -> None:
+    work.hangs = True
+    service.invoke(service.update("/long"), SHORT_MS)
+    for _ in range(MOST_TRIES - 2):
+        work.clock.advance(AFTER_S)
+        service.invoke(TICK, SHORT_MS)
+    work.hangs = False
+    work.clock.advance(AFTER_S)
+    service.invoke(TICK, SHORT_MS)
+
+    assert work.ended == ["long"]
+    assert sent(service) == ["done"]
+
+
+def test_a_step_that_must_not_run_twice_is_not_begun_again_after_it_was_cut_off(
+    service: Service, work: Work
+) -> None:
+    work.hangs = True
+    service.invoke(service.update("/once"), SHORT_MS)
+    work.clock.advance(AFTER_S)
+    service.invoke(TICK)
+
+    assert work.ran == ["pay"]
+    assert sent(service) == ["I do not know"]
+
+
+def test_while_one_process_is_at_a_conversation_another_one_refuses_its_updates(
+    service: Service, work: Work
+) -> None:
+    work.hangs = True
+    event = service.update("/long")
+    service.invoke(event, SHORT_MS)
+    service.crash()  # as seen by another process: the first one is away, and its time is not over
+    work.hangs = False
+    for again in (event, service.update("hello?")):
+        refused = service.invoke(again)
+        assert (refused["statusCode"], refused["headers"]["retry-after"]) == (503, "1")
+    row = stored(service)
+    assert row is not None
+    assert row.status == RUNNING
+
+    work.clock.advance(AFTER_S)
+    assert service.invoke(event)["statusCode"] == 200
+    assert work.ended == ["long"]
+    assert sent(service) == ["done"]
+
+
+def test_only_one_of_two_ticks_takes_up_an_interrupted_turn(service: Service, work: Work) -> None:
+    work.hangs = True
+    service.invoke(service.update("/long"), SHORT_MS)
+    work.clock.advance(AFTER_S)
+    service.invoke(TICK, SHORT_MS)
+    service.crash()
+    assert len(work.ran) == 2
+
+    work.hangs = False
+    assert service.invoke(TICK)["woken"] == 0  # the second one has taken it for its own time, too
+    work.clock.advance(AFTER_S)
+    assert service.invoke(TICK)["woken"] == 1
+    assert len(work.ran) == 3
+
+
+def test_a_task_that_nobody_awaits_is_named_and_cancelled(
+    service: Service, work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    work.hangs = True
+    service.says("/stray")
+    assert sent(service) == ["done"]
+    assert work.background.cancelled()
+    told = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(told) == 1
+    assert "Work.hanging was still running" in told[0].getMessage()
+    assert "Await it in a step" in told[0].getMessage()
+
+
+def test_tasks_that_a_step_awaits_are_no_strays_even_when_they_are_cut_off(
+    service: Service, work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.says("/crowd")
+    assert sent(service) == ["done"]
+    assert sorted(work.ended) == ["a", "b", "c"]
+    assert caplog.records == []
+
+    work.hangs = True
+    service.invoke(service.update("/crowd"), SHORT_MS)
+    assert sorted(work.ran) == sorted("abcabc")
+    assert "was still running" not in caplog.text
+    assert "did not end within" in caplog.text
+
+
+def test_what_could_not_be_delivered_is_delivered_by_the_next_invocation(
+    service: Service,
+) -> None:
+    service.clock = None  # a chat that failed has to wait a moment
+    service.restart()
+    fault = service.telegram.fails(500, method="sendMessage", times=-1)
+    assert service.invoke(service.update("/leaves"), SHORT_MS)["statusCode"] == 503
+    fault.end()
+
+    assert service.invoke(TICK) == {"woken": 0, "left": 0}
+    assert service.telegram.chat(1001).texts == ["1", "2"]  # the third is the answer to the update
+
+
+def test_what_a_dead_process_could_not_deliver_is_delivered_by_another_one_a_minute_later(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.clock = None
+    service.restart()
+    fault = service.telegram.fails(500, method="sendMessage", times=-1)
+    service.invoke(service.update("/leaves"), SHORT_MS)
+    service.crash()
+    fault.end()
+    assert service.invoke(TICK) == {"woken": 0, "left": 0}  # the other one may be alive
+    assert service.telegram.chat(1001).texts == []
+
+    monkeypatch.setattr(core, "STRANGE_MS", 0)
+    assert service.invoke(TICK) == {"woken": 0, "left": 0}
+    assert service.telegram.chat(1001).texts == ["1", "2"]
