@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from legato.abc import HttpClient, HttpRequest, HttpResponse, MaybeSent, NotSent
@@ -27,7 +27,8 @@ class Trouble(HttpClient):
     """An HTTP client that does to some requests what a bad day does.
 
     "conflict": a transaction is canceled, since another is under way; "late": no answer comes, and the
-    request arrives after what is sent next.
+    request arrives after what is sent next; "terse": of several conditions that fail, the refusal names
+    the last one only.
 
     Attributes:
         plan: Faults to come, first things first, for requests of `action`; None is a request that goes well.
@@ -36,6 +37,7 @@ class Trouble(HttpClient):
         done: How often each fault happened.
         tokens: Whether ClientRequestTokens arrive. False is a sabotage: DynamoDB cannot tell a repetition.
         seen: Each request's action and body.
+        then: Is awaited after the next fault.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -48,6 +50,7 @@ class Trouble(HttpClient):
         self.done: Counter[str] = Counter()
         self.tokens = True
         self.seen: list[tuple[str, dict[str, Any]]] = []
+        self.then: Callable[[], Awaitable[object]] | None = None
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """One request, or what becomes of it."""
@@ -56,7 +59,12 @@ class Trouble(HttpClient):
         fault = self._fault(action)
         if fault is not None:
             self.done[fault] += 1
-            return await self._fail(fault, action, request)
+            try:
+                return await self._fail(fault, action, request)
+            finally:
+                if self.then is not None:
+                    then, self.then = self.then, None
+                    await then()
         answer = await self._http.send(self._altered(request))
         late, self._late = self._late, []
         for each in late:
@@ -85,6 +93,8 @@ class Trouble(HttpClient):
                 raise NotSent("no connection")
             case "answer lost":
                 await self._http.send(self._altered(request))
+            case "terse":
+                return _terse(await self._http.send(self._altered(request)))
             case "late":
                 self._late.append(request)
             case _:
@@ -105,6 +115,15 @@ class Trouble(HttpClient):
     async def close(self) -> None:
         """Closes the real one."""
         await self._http.close()
+
+
+def _terse(answer: HttpResponse) -> HttpResponse:
+    found = json.loads(answer.body)
+    reasons = found["CancellationReasons"]
+    failed = [at for at, reason in enumerate(reasons) if reason["Code"] != "None"]
+    for at in failed[:-1]:
+        reasons[at] = {"Code": "None"}
+    return HttpResponse(answer.status, {}, json.dumps(found).encode())
 
 
 def troubled(url: str, seed: int = 0) -> tuple[DynamoDBStore, Callable[[], Trouble]]:

@@ -153,7 +153,7 @@ async def test_messages_of_a_conversation_stay_in_order_though_a_clock_is_late(
         assert await texts(one) == ["1", "2", "3", "4"]
 
 
-@pytest.mark.parametrize("fault", [*LOST, "throttled", "busy", "unavailable", "unsent"])
+@pytest.mark.parametrize("fault", [*LOST, "conflict", "throttled", "busy", "unavailable", "unsent"])
 async def test_a_settled_item_is_settled_once(dynamodb_url: str, fault: str) -> None:
     async with bad_way(dynamodb_url) as (store, way):
         ids = (await done(store, begin(outbox=tuple(item(str(n), ref="r") for n in range(3))))).ids
@@ -171,11 +171,18 @@ async def test_a_settled_item_is_settled_once(dynamodb_url: str, fault: str) -> 
 async def test_a_service_that_stays_away_is_told(dynamodb_url: str) -> None:
     """And whether a write may have been carried out."""
     async with bad_way(dynamodb_url) as (store, way):
+        (number,) = (await done(store, Commit(at_ms=1, outbox=(item(ref="r"),)))).ids
+        sent = Settled(number, SENT, key=KEY, epoch=1, ref="r", message_id="77")
+        way.action = "TransactWriteItems"
         for fault in ("conflict", "throttled", "busy", "unsent"):
             way.plan = [fault] * 50
             with pytest.raises(StoreUnavailable, match="DynamoDB table test") as raised:
                 await store.commit(begin())
             assert not isinstance(raised.value, Unknown)
+            way.plan = [fault] * 50
+            with pytest.raises(StoreUnavailable, match="DynamoDB table test"):
+                await store.settle([sent])
+        way.action = ""
         for fault in ("lost", "unavailable"):
             way.plan = [fault] * 50
             with pytest.raises(Unknown, match="not known"):
