@@ -24,9 +24,11 @@ import msgspec
 
 from legato.abc.queue import Delivery, Letter, Take
 from legato.app.knobs import FIRST_PAUSE_S, LONGEST_PAUSE_S
+from legato.app.poison import TRIES
 from legato.app.runtime import Runtime
 from legato.app.seats import AT_ONCE, Seat, Seats
 from legato.app.tasks import Task, cancelled
+from legato.app.work import Source, Work
 from legato.errors import StoreCorrupt, StoreError, Unavailable
 from legato.model.events import AnyEvent
 from legato.model.records import Commit
@@ -43,71 +45,6 @@ DRAIN_LOOK_S, NEVER = 0.02, float("inf")
 
 Ended = Callable[[int, int], Awaitable[object]]
 """Told that all letters of an old queue (generation, shard) are dealt with. May raise StoreError."""
-
-
-class Source:
-    """One queue that letters come from.
-
-    Attributes:
-        name: (generation, shard).
-        hand: Letters in hand, by id.
-        done: Set while there are none.
-        lost: A letter was let go of without an ack: another process gets it.
-    """
-
-    __slots__ = ("done", "hand", "lost", "name")
-
-    def __init__(self, generation: int, shard: int) -> None:
-        self.name: tuple[int, int] = (generation, shard)
-        self.hand: dict[str, Work] = {}
-        self.lost: bool = False
-        self.done: asyncio.Event = asyncio.Event()
-        self.done.set()
-
-
-class Work:
-    """One letter in hand.
-
-    Attributes:
-        delivery: How it was handed out first.
-        again: How it was handed out after that: a platform repeated it, and it stands in the queue twice,
-            or its connection was lost meanwhile. All are acknowledged; with a dead connection that does
-            no harm.
-        source: Where it came from.
-        event: What it says.
-        kept: It lies in the mailbox, too, and is acknowledged.
-    """
-
-    __slots__ = ("again", "delivery", "event", "kept", "source")
-
-    def __init__(self, delivery: Delivery, source: Source, event: AnyEvent) -> None:
-        self.delivery: Delivery = delivery
-        self.again: list[Delivery] = []
-        self.source: Source = source
-        self.event: AnyEvent = event
-        self.kept: bool = False
-        source.hand[delivery.letter.id] = self
-        source.done.clear()
-
-    def ack(self) -> None:
-        """It is dealt with."""
-        if not self.kept:
-            for delivery in (self.delivery, *self.again):
-                delivery.ack()
-        self._leave()
-
-    def lose(self) -> None:
-        """It is for another process (now)."""
-        if not self.kept:
-            self.source.lost = True
-        self._leave()
-
-    def _leave(self) -> None:
-        hand = self.source.hand
-        if hand.get(self.delivery.letter.id) is self:
-            del hand[self.delivery.letter.id]
-            if not hand:
-                self.source.done.set()
 
 
 class Actor:
@@ -252,17 +189,21 @@ class Actors:
     async def _apply(self, work: Work) -> bool:
         """Applies an event until that is done; False if it is for another process (now)."""
         letter, observer = work.delivery.letter, self._runtime.services.observer
-        pause_s = FIRST_PAUSE_S
+        pause_s, bugs = FIRST_PAUSE_S, 0
         while True:
             if not self._share.owns(letter.slot):
                 return False
             began = observer.begin_update(letter.id, trace=letter.trace, at_ms=letter.at_ms)
             try:
-                await self._runtime.handle(work.event, suspect=work.delivery.redelivered)
+                await self._once(work, refused=bugs >= TRIES)
             except StoreCorrupt:
                 raise
             except (StoreError, Unavailable) as error:
                 log.warning("update %s is tried again in %g s: %s", letter.id, pause_s, error)
+            except Exception as error:
+                bugs += 1
+                work.error = error
+                log.exception("update %s failed, outside of any dialog", letter.id)
             else:
                 work.ack()
                 return True
@@ -271,6 +212,21 @@ class Actors:
             self.stats["again"] += 1
             await self._clock.sleep(pause_s)
             pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+
+    async def _once(self, work: Work, *, refused: bool) -> None:
+        """Applies an event, or puts it aside if that has failed too often."""
+        place = work.event.place
+        if self._runtime.adapters(place) is None:
+            # A gateway knows of the bot already: whoever is started with it next does the work.
+            raise Unavailable(f"no {place.platform} bot {place.bot} is set up here")
+        error = work.error
+        if refused and error is not None:
+            refuse = self._runtime.trials.refuse
+            await self._runtime.lanes.run(
+                self._lane_of(work.event), lambda: refuse(work.event, error)
+            )
+        else:
+            await self._runtime.handle(work.event, suspect=work.delivery.redelivered)
 
     def _leaving(self, actor: Actor) -> bool:
         slots = self._share.slots
@@ -397,4 +353,4 @@ class Actors:
             log.error("a letter failed", exc_info=error)
 
 
-__all__ = ["Actor", "Actors", "Source", "Work"]
+__all__ = ["Actor", "Actors", "Source"]

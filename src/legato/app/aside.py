@@ -68,10 +68,14 @@ class Aside:
         if start is not None:
             await self._unborn(start, why)
         else:
-            put = ("dead-update", event.id, journal.encode(event))
-            now_ms = self._clock.now_ms()
-            await self._store.commit(Commit(at_ms=now_ms, update_id=event.id, puts=(put,)))
+            await self.dead(event)
         return True
+
+    async def dead(self, event: AnyEvent) -> None:
+        """Keeps an event for the operator, outside of any conversation."""
+        put = ("dead-update", event.id, journal.encode(event))
+        now_ms = self._clock.now_ms()
+        await self._store.commit(Commit(at_ms=now_ms, update_id=event.id, puts=(put,)))
 
     async def turn(self, row: Conversation, why: str) -> bool:
         """The conversation fails, if it still stands as in `row`; else False.

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -134,6 +135,23 @@ class Trials:
             await self._try(name, work, lambda why, _: self._aside.turn(row, why))
         else:
             await self._beside(work)
+
+    async def refuse(self, event: AnyEvent, error: Exception) -> None:
+        """Puts aside an event that cannot be applied, for a bug that is no dialog's.
+
+        Raises:
+            StoreError, Unavailable: To be called again.
+        """
+        why = "".join(traceback.format_exception(error))
+        try:
+            await self._aside.event(event, why)
+        except (StoreError, Unavailable):
+            raise
+        except Exception:
+            log.exception("where %s belongs cannot be told: it is kept as dead", event.id)
+            await self._aside.dead(event)
+        log.error("put aside, it cannot be applied: %s", event.id)
+        self.given_up += 1
 
     # -- one trial ----------------------------------------------------------------------------
 
