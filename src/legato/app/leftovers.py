@@ -161,6 +161,14 @@ class Leftovers:
             pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
 
     async def _if_wanted(self, mail: Mail, event: AnyEvent) -> None:
+        try:
+            await self._tried(mail, event)
+        except (StoreError, Unavailable):
+            raise
+        except Exception:  # a bug of ours: what lies behind it is not to blame
+            log.exception("mail %s cannot be applied, and stays where it is", mail.id)
+
+    async def _tried(self, mail: Mail, event: AnyEvent) -> None:
         if not await self._dispatcher.wanted(mail, event):
             return
         suspect = mail.key in self._suspect  # only the first of a lane can have been under way

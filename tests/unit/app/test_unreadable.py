@@ -70,3 +70,25 @@ async def test_a_timer_that_cannot_be_read_holds_up_no_page_behind_it(monkeypatc
         await world.runtime.tick()
         await world.rest()
         assert world.said == ["awake", "awake"]
+
+
+async def test_mail_that_a_bug_keeps_from_being_applied_holds_up_none_behind_it(
+    monkeypatch,
+) -> None:
+    async with running(app) as world:
+        await world.says("/start")
+        await world.runtime.postbox.deposit([message("boom"), message("Ann")])
+        await world.runtime.abandon()
+        world.runtime = world.process()
+        dispatch = world.runtime.dispatcher.dispatch
+
+        async def buggy(event, **options):
+            if getattr(event, "text", "") == "boom":
+                raise ValueError("a bug of ours")
+            return await dispatch(event, **options)
+
+        monkeypatch.setattr(world.runtime.dispatcher, "dispatch", buggy)
+        await world.runtime.start(loops=False)
+        await world.runtime.resume()
+        await world.rest()
+        assert world.said == ["Name?", "Hello Ann"]
