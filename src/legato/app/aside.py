@@ -115,7 +115,7 @@ class Aside:
             if loaded is None or loaded.conversation.epoch != seen.epoch:
                 return False
             row, now_ms = loaded.conversation, self._clock.now_ms()
-            if row.status == RUNNING and row.wake_ms > now_ms:
+            if row.status == RUNNING and row.wake_ms > max(now_ms, row.updated_ms):
                 raise Unavailable(f"another process works on {row.key}")
             if row.status in PARKED:
                 if event is None or isinstance(event, Interrupt):

@@ -255,15 +255,19 @@ async def deposit(store: Store, key: str, event: AnyEvent, now_ms: int) -> None:
 
 async def wake(store: Store, key: str, now_ms: int) -> None:
     """Lets the bot look after a conversation at its next tick, mail included. Harmless for one that
-    is parked or over.
+    is parked or over, and for one whose process has a time of its own to finish in: that stays as it
+    is, or another one would begin the same step beside it.
     """
     for _ in range(MOST_TRIES):
         loaded = await store.load(key)
         if loaded is None or loaded.conversation.status in PARKED:
             return
         row = loaded.conversation
-        if 0 < row.wake_ms <= now_ms or await _written(
-            store, row, replace(row, wake_ms=now_ms), now_ms
+        at_work = row.status == RUNNING and row.wake_ms > max(now_ms, row.updated_ms)
+        if (
+            at_work
+            or 0 < row.wake_ms <= now_ms
+            or await _written(store, row, replace(row, wake_ms=now_ms), now_ms)
         ):
             return
     raise _contended(key)

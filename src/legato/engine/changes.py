@@ -107,13 +107,17 @@ def unfinished(row: Conversation) -> bool:
     return row.status == RUNNING
 
 
-def check_left(row: Conversation, now_ms: int) -> None:
-    """An unfinished Turn is for others only once the process that is at it has no time left.
+def check_left(live: Live, now_ms: int) -> None:
+    """An unfinished Turn is for others only once the process that is at it has no time left. What an
+    operator lets go on, or a process has put down, is due at the time it was written: by a clock that may
+    be ahead of ours.
 
     Raises:
-        Unavailable: It has.
+        Unavailable: It has. The conversation leaves memory.
     """
-    if row.wake_ms > now_ms:
+    row = live.conversation
+    if row.wake_ms > max(now_ms, row.updated_ms):
+        live.driver.evict()
         raise Unavailable(f"another process works on {row.key}")
 
 

@@ -297,7 +297,7 @@ class Turns:
 
     async def _finish(self, live: Live) -> Live:
         """Resumes a Turn that a crash (or an operator's retry) left in the middle."""
-        changes.check_left(live.conversation, self._services.clock.now_ms())
+        changes.check_left(live, self._services.clock.now_ms())
         turn = self._turn(live)
         await self._go_on(turn)
         return turn.live

@@ -6,11 +6,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from legato import App, Cancelled, Chat
 from legato.abc import Store, Verdict
 from legato.app import operate
-from legato.model.records import DEAD, FAILED, QUEUED, WAITING, OutboxItem, Settled
+from legato.model.records import (
+    DEAD,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    WAITING,
+    Commit,
+    OutboxItem,
+    Settled,
+)
 from legato.stores.sqlite import SQLiteStore
 from tests.unit.app.kit import World, message, place, running
 
@@ -312,3 +322,30 @@ async def test_unknown_ids_are_no_harm(tmp_path: Path) -> None:
         await operate.wake(store, KEY, world.clock.now_ms())
 
         assert await operate.redeliver(store, []) == []
+
+
+async def test_a_retry_by_a_clock_that_is_ahead_does_not_close_the_conversation(
+    tmp_path: Path,
+) -> None:
+    async with desk(tmp_path) as (bot, world, store):
+        await world.says("/ask")
+        await world.says("5")
+        bot.broken = False
+        await operate.retry(store, KEY, world.clock.now_ms() + 3_600_000)
+        await world.says("hello")  # it goes on now, and not in an hour
+        assert world.said[-1] == "got 5"
+
+
+async def test_a_turn_whose_process_has_time_left_is_not_given_to_others(tmp_path: Path) -> None:
+    async with desk(tmp_path) as (_, world, store):
+        await world.says("/paid")
+        (row,) = await store.find()
+        now_ms = world.clock.now_ms()
+        until_ms = now_ms + 60_000
+        at_work = replace(
+            row, status=RUNNING, wake_ms=until_ms, updated_ms=now_ms, head=row.head + 1
+        )
+        await store.commit(Commit(at_ms=now_ms, key=KEY, expect=(row.epoch, row.head), row=at_work))
+        await operate.signal(store, KEY, "paid", 5, now_ms=now_ms, unique="7")
+        (row,) = await store.find()
+        assert row.wake_ms == until_ms
