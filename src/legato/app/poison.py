@@ -204,7 +204,14 @@ class Trials:
         # Finding out where it belongs asks the bot's own patterns, which may be what ends the process.
         await self._put(name, Count(before.tries + 1, before.blame + BLAME))
         deaths = before.tries + 1
-        if not await give_up(f"the process died {deaths} times while it worked on this", again):
+        try:
+            done = await give_up(f"the process died {deaths} times while it worked on this", again)
+        except (StoreError, Unavailable, asyncio.CancelledError) as error:
+            await self._take_back(
+                name, before, error
+            )  # it survived, and is asked again where it belongs
+            raise
+        if not done:
             return False
         log.error("put aside, it ended the process %d times: %s", deaths, name)
         self.given_up += 1

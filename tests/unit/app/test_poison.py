@@ -270,6 +270,28 @@ async def test_a_store_that_stays_away_blames_nobody() -> None:
     assert await court.count() is None
 
 
+async def test_a_store_that_is_away_for_a_moment_does_not_keep_it_from_where_it_belongs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    court = Court()
+    await court.trials._put(f"attempt|{court.event.id}", GUILTY)
+    aside, blind = court.trials._aside.event, []
+
+    async def away(event: Any, why: str, *, blindly: bool = False) -> bool:
+        blind.append(blindly)
+        if len(blind) == 1:
+            raise StoreUnavailable("away")
+        return await aside(event, why, blindly=blindly)
+
+    monkeypatch.setattr(court.trials._aside, "event", away)
+    with pytest.raises(StoreUnavailable):
+        await court.trials.event(court.event, court.stays)
+    await court.trials.event(court.event, court.stays)
+    assert court.log == []
+    assert blind == [False, False]
+    assert await court.count() is None
+
+
 async def test_what_was_dealt_with_before_the_death_is_not_put_aside(killer: Bot) -> None:
     lives = killer.lives
     start = says("/start")
