@@ -1,5 +1,6 @@
 """A process that dies at any of its requests to DynamoDB leaves nothing half done, and the next one goes on."""
 
+import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -101,6 +102,9 @@ async def lived(url: str, *, left: int | None = None, work: Live = life) -> bool
     finally:
         Fuse.left = None
         await store.close()
+        # What ran beside the request at which it died is gone, too.
+        beside = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*beside, return_exceptions=True)
     return True
 
 

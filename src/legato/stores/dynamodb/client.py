@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ TRIES = 8
 PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
 WRITES = frozenset({"TransactWriteItems", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"})
+
+_T = TypeVar("_T")
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -136,6 +138,16 @@ class Client:
 
     def _signer_now(self) -> Signer:
         return Signer(self._who(), self.where.region, "dynamodb")
+
+
+async def together(works: Iterable[Awaitable[_T]]) -> list[_T]:
+    """The results of all, in their order. If one fails, the others are still waited for."""
+    found: list[_T] = []
+    for result in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+        found.append(result)
+    return found
 
 
 def _refusal(answer: HttpResponse) -> Refused | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from legato.errors import StoreUnavailable
 from legato.model.records import SENT, Settled
-from legato.stores.dynamodb.client import TRIES, Client, pause_s
+from legato.stores.dynamodb.client import TRIES, Client, pause_s, together
 from legato.stores.dynamodb.clock import EPOCH_US, end_of_life, is_long, slot_of_id
 from legato.stores.dynamodb.failures import CANCELED, CONDITION, LATER, Refused, explained
 from legato.stores.dynamodb.items import (
@@ -63,7 +63,7 @@ class Fates:
                 works.append(self._send(fate))
             else:
                 gone.append(self._key(fate.id))
-        await asyncio.gather(self.delete(gone), *works)
+        await together([self.delete(gone), *works])
 
     def _key(self, item: int) -> Item:
         return item_key(item, slot_of_id(item), self._table.spread)

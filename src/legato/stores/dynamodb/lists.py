@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 
 from legato.model.records import FAILED, HELD, RUNNING, WAITING, Conversation, Mail, OutboxItem
 from legato.model.shards import slot_of_key
+from legato.stores.dynamodb.client import together
 from legato.stores.dynamodb.clock import slot_of_id
 from legato.stores.dynamodb.items import (
     Item,
@@ -94,7 +94,7 @@ class Lists:
         """The conversations that an index names, as they are by now."""
         wanted = {get_s(key, "pk"): keyed(get_s(key, "pk"), "c") for key in keys}
         rows = await self._reading.batch(list(wanted.values()))
-        found = await asyncio.gather(*map(self._reading.record, rows))
+        found = await together(map(self._reading.record, rows))
         return [row for row in found if row is not None]
 
     # -- mail and outbox ----------------------------------------------------------------------
@@ -200,7 +200,7 @@ class Lists:
 
         if limit <= 0:
             return []
-        found = await asyncio.gather(*map(first, parts))
+        found = await together(map(first, parts))
         return sorted([item for part in found for item in part], key=lambda item: get_s(item, by))[
             :limit
         ]

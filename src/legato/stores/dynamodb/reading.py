@@ -14,7 +14,7 @@ from legato.model.records import (
     Conversation,
     Loaded,
 )
-from legato.stores.dynamodb.client import Client, pause_s
+from legato.stores.dynamodb.client import Client, pause_s, together
 from legato.stores.dynamodb.items import (
     Item,
     conversation,
@@ -100,7 +100,7 @@ class Reading:
     async def batch(self, keys: Sequence[Item]) -> list[Item]:
         """The items that have these keys, in no order."""
         pages = [keys[at : at + BATCH] for at in range(0, len(keys), BATCH)]
-        found = await asyncio.gather(*map(self._batch, pages))
+        found = await together(map(self._batch, pages))
         return [item for page in found for item in page]
 
     async def _batch(self, keys: Sequence[Item]) -> list[Item]:
