@@ -256,9 +256,15 @@ class Membership:
         self._waiting.difference_update(units)
         task = asyncio.create_task(self._duties.begin(units))
         task.add_done_callback(_told)
+        task.add_done_callback(self._begun)
         self.stats["gained"] += len(units)
         for unit in units:
             self.units[unit] = task
+
+    def _begun(self, task: Task) -> None:
+        """If that failed, nobody works on these: they are taken up anew by the next heartbeat."""
+        if not task.cancelled() and task.exception() is not None:
+            self._lose([unit for unit, begun in self.units.items() if begun is task])
 
     def _give_up(self, unit: Unit) -> None:
         if unit not in self._giving:
