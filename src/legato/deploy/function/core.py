@@ -25,7 +25,7 @@ from legato.deploy.function.invocation import Invocation, Strays
 from legato.deploy.function.lazy import LazyHttp
 from legato.deploy.parts import hosted_platforms, make_store
 from legato.deploy.signature import check_request, may_reply
-from legato.errors import Forged, StoreError, Unavailable
+from legato.errors import ConfigError, Forged, StoreError, Unavailable
 from legato.model.events import Happened
 from legato.model.shards import SLOTS
 
@@ -88,7 +88,9 @@ class Function:
             ConfigError, StoreError: It cannot run like this.
         """
         async with self.invoked(budget_s) as runtime:
-            platform = self._platforms.get(request.url.partition("?")[0])
+            # A gateway may serve us below a path of its own: "/prod/telegram", "/api/telegram".
+            name = request.url.partition("?")[0].rpartition("/")[2]
+            platform = self._platforms.get(name)
             if platform is None:
                 return answer(404, "not found")
             if request.method != "POST":
@@ -105,26 +107,27 @@ class Function:
             except StoreError as error:
                 return later(str(error), 1)
 
-    async def trusted(self, platform: str, body: bytes, budget_s: float) -> HttpResponse:
-        """Takes an update from a source that the service has authenticated: a trigger of its own."""
+    async def trusted(self, platform: str, body: bytes, budget_s: float) -> None:
+        """Takes an update from a source that the service has authenticated: a trigger of its own.
+
+        Raises:
+            ConfigError: This bot is not on that platform.
+            Unavailable, StoreError: It is not finished and must come again.
+        """
         async with self.invoked(budget_s) as runtime:
-            found = self._platforms.get(f"/{platform}")
+            found = self._platforms.get(platform)
             if found is None:
-                return answer(404, "not found")
-            try:
-                await runtime.receive(found, body)
-                await self._tick(runtime)
-                await self._delivered(runtime, "")
-            except (Unavailable, StoreError) as error:
-                return later(str(error), 1)
-            return HttpResponse(200)
+                raise ConfigError(f"an update of {platform} came, and no token of it is set")
+            await runtime.receive(found, body)
+            await self._tick(runtime)
+            await self._delivered(runtime, "")
 
     async def hosts(self, budget_s: float) -> list[str]:
         """The names of the platforms that it serves."""
         if self._runtime is None:
             async with self.invoked(budget_s):
                 pass  # the first invocation finds them
-        return [path[1:] for path in self._platforms]
+        return list(self._platforms)
 
     async def touch(self, budget_s: float) -> dict[str, int]:
         """Lets what is due happen: a scheduler's tick, or an operator who tries the function.
@@ -289,7 +292,7 @@ class Function:
         except BaseException:
             await store.close()
             raise
-        self._platforms = {f"/{platform.name}": platform for platform in platforms}
+        self._platforms = {platform.name: platform for platform in platforms}
         self._runtime = runtime
         return runtime
 

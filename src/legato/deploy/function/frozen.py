@@ -67,14 +67,23 @@ class Frozen:
     async def _answered(self, scope: Scope, body: bytes) -> HttpResponse:
         if scope["path"] == "/healthz":
             return plain(200, "ok")
-        self._one = self._one or asyncio.Lock()
-        async with self._one:
-            if scope["path"] == "/tick" and scope["method"] == "POST":
-                found = await self.function.touch(self._timeout_s)
-                return plain(200, " ".join(f"{name}={count}" for name, count in found.items()))
+        if scope["path"].endswith("/tick") and scope["method"] == "POST":
+            found = await self.tick()
+            return plain(200, " ".join(f"{name}={count}" for name, count in found.items()))
+        async with self._alone():
             headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
             request = HttpRequest(scope["method"], target(scope), headers, body)
             return await self.function.request(request, self._timeout_s)
+
+    async def tick(self) -> dict[str, int]:
+        """Lets timers fire; see Function.touch."""
+        async with self._alone():
+            return await self.function.touch(self._timeout_s)
+
+    def _alone(self) -> asyncio.Lock:
+        """One invocation at a time. Made within the loop that it is for."""
+        self._one = self._one or asyncio.Lock()
+        return self._one
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:

@@ -41,7 +41,7 @@ def google(app: App, *, timeout_s: float = LIMIT_S, **flags: str) -> Callable[[A
     def handler(request: Any) -> Any:
         """The framework takes nothing but a plain function."""
         with lock:
-            if hasattr(request, "get_data"):
+            if hasattr(request, "headers"):
                 return function.run(_http(function, request, timeout_s))
             return function.run(_event(function, request, timeout_s))
 

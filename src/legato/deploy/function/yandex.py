@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from legato.app.app import App
 
 TRIGGER = "telegram_trigger"
+BARE = (
+    "a bare update came, without the webhook's secret: anybody may have sent it. If the address has "
+    "?integration=raw, take that away; if a Telegram trigger of yours invokes a function that is not public, "
+    'write app.yandex(telegram_trigger="on")'
+)
 
 
 def yandex(app: App, **flags: str) -> Callable[[Any, Any], Answer]:
@@ -70,9 +75,11 @@ class Yandex:
             return answered(
                 event, await self.function.request(_request(event, platforms), budget_s)
             )
-        if self._trigger and "update_id" in event:
-            body = msgspec.json.encode(event)
-            return answered({}, await self.function.trusted("telegram", body, budget_s))
+        if "update_id" in event:
+            if not self._trigger:
+                raise ConfigError(BARE)
+            await self.function.trusted("telegram", msgspec.json.encode(event), budget_s)
+            return {"taken": 1}
         found = [happened(one) for one in event.get("messages") or () if isinstance(one, dict)]
         for error in await self.function.happened(found, budget_s):
             if error is not None:

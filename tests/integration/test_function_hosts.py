@@ -1,0 +1,255 @@
+"""The same bot in the software of hosts: Google's framework, Azure's library, a plain ASGI server."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from legato import App, Chat, Happened
+from legato.deploy.function.frozen import Frozen
+from legato.errors import ConfigError
+from legato.testing.fake_telegram import FakeTelegram
+
+TOKEN, SECRET = "4200:canary-of-the-token", "canary-of-the-secret"
+PROOF = {"X-Telegram-Bot-Api-Secret-Token": SECRET}
+UPDATE = {
+    "update_id": 1,
+    "message": {
+        "message_id": 1,
+        "date": 1,
+        "from": {"id": 1001, "is_bot": False, "first_name": "Ann"},
+        "chat": {"id": 1001, "type": "private"},
+        "text": "/start",
+    },
+}
+BODY = json.dumps(UPDATE).encode()
+seen: list[Happened] = []
+left: list[asyncio.Task[None]] = []
+
+
+def app() -> App:
+    app = App("bot")
+
+    @app.command("start")
+    async def start(chat: Chat) -> None:
+        await chat.say("Hello")
+
+    @app.command("soon")
+    async def soon(chat: Chat) -> None:
+        await chat.sleep(0.01)
+        await chat.say("now")
+
+    @app.command("stray")
+    async def stray(chat: Chat) -> None:
+        await chat.run(careless)
+        await chat.say("done")
+
+    @app.event("*")
+    async def note(chat: Chat) -> None:
+        assert isinstance(chat.event, Happened)
+        await chat.run(seen.append, chat.event)
+
+    return app
+
+
+async def careless() -> None:
+    left.append(asyncio.create_task(forever()))
+    await asyncio.sleep(0)
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+def telegram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTelegram]:
+    seen.clear()
+    left.clear()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
+    monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
+    monkeypatch.delenv("LEGATO_STORE", raising=False)
+    with FakeTelegram(token=TOKEN).threaded() as telegram:
+        telegram.user("Ann", started=True)
+        yield telegram
+
+
+def sent(telegram: FakeTelegram) -> list[str]:
+    return [str(call.params["text"]) for call in telegram.called("sendMessage")]
+
+
+def asking(text: str, number: int) -> bytes:
+    update = json.loads(BODY)
+    update["update_id"] = update["message"]["message_id"] = number
+    update["message"]["text"] = text
+    return json.dumps(update).encode()
+
+
+# -- Google ---------------------------------------------------------------------------------------
+
+GOOGLE = """
+from tests.integration.test_function_hosts import app
+handler = app().google()
+"""
+
+
+@pytest.fixture
+def google(tmp_path: Path, telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("TELEGRAM_API", telegram.api)
+    source = tmp_path / "main.py"
+    source.write_text(GOOGLE)
+    framework = pytest.importorskip("functions_framework")
+
+    def create(kind: str) -> Any:
+        return framework.create_app("handler", str(source), kind).test_client()
+
+    return create
+
+
+def test_googles_framework_serves_requests(google: Any, telegram: FakeTelegram) -> None:
+    client = google("http")
+    good = client.post("/telegram?a=b", data=BODY, headers=PROOF)
+    assert (good.status_code, good.json["text"]) == (200, "Hello")
+    assert good.content_type == "application/json"
+    assert client.post("/telegram", data=BODY).status_code == 401
+    assert client.post("/elsewhere", data=BODY, headers=PROOF).status_code == 404
+    assert client.get("/telegram", headers=PROOF).status_code == 405
+    assert client.post("/tick").json == {"woken": 0, "left": 0}
+    assert sent(telegram) == []
+
+
+def test_googles_framework_hands_over_cloud_events_of_both_kinds(google: Any) -> None:
+    cloudevents = pytest.importorskip("cloudevents.http")
+    from cloudevents.conversion import to_binary, to_structured
+
+    client = google("cloudevent")
+    kind = "google.cloud.storage.object.v1.finalized"
+    about = {"type": kind, "source": "//storage/box", "subject": "objects/cat.png", "id": "1"}
+    event = cloudevents.CloudEvent(about, {"size": 7})
+    for convert in (to_binary, to_structured, to_binary):
+        headers, body = convert(event)
+        assert client.post("/", data=body, headers=headers).status_code == 200
+    assert [(e.kind, e.subject, e.data) for e in seen] == [(kind, "objects/cat.png", {"size": 7})]
+
+
+# -- Azure ----------------------------------------------------------------------------------------
+
+
+async def test_azures_library_serves_requests_and_wakes_timers(telegram: FakeTelegram) -> None:
+    azure = pytest.importorskip("azure.functions")
+    hosted = app().azure(telegram_api=telegram.api)
+    functions = {one.get_function_name(): one for one in hosted.get_functions()}
+    assert set(functions) == {"http_app_func", "tick"}
+    timer = json.loads(functions["tick"].get_function_json())["bindings"][0]
+    assert (timer["type"], timer["schedule"], timer["name"]) == (
+        "timerTrigger",
+        "0 * * * * *",
+        "timer",
+    )
+    serve, tick = (functions[name].get_user_function() for name in ("http_app_func", "tick"))
+
+    async def post(path: str, body: bytes, headers: dict[str, str]) -> Any:
+        request = azure.HttpRequest("POST", f"https://f.test{path}", headers=headers, body=body)
+        return await serve(request, None)
+
+    good = await post("/api/telegram", BODY, PROOF)
+    assert (good.status_code, json.loads(good.get_body())["text"]) == (200, "Hello")
+    assert (await post("/api/telegram", BODY, {})).status_code == 401
+    assert (await post("/api/elsewhere", BODY, PROOF)).status_code == 404
+    await post("/api/telegram", asking("/soon", 2), PROOF)
+    await asyncio.sleep(0.02)
+    await tick(None)
+    assert sent(telegram) == ["now"]
+    await hosted.middleware.notify_shutdown()
+    hosted.startup_task_done = (
+        False  # else it does so again, in a loop of its own, when it is freed
+    )
+
+
+def test_without_azures_library_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "azure.functions", None)
+    with pytest.raises(ConfigError, match=r"requirements\.txt"):
+        app().azure()
+
+
+# -- a server that freezes us between requests -------------------------------------------------------
+
+
+@asynccontextmanager
+async def served(application: Any) -> AsyncIterator[httpx.AsyncClient]:
+    server = uvicorn.Server(uvicorn.Config(application, port=0, log_config=None, lifespan="on"))
+    task = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(20):
+            while not server.started:  # noqa: ASYNC110  # it has no event of its own
+                await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            yield client
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def test_a_frozen_server_does_everything_before_it_answers(telegram: FakeTelegram) -> None:
+    async with served(app().asgi(frozen=True, telegram_api=telegram.api)) as client:
+        good = await client.post("/telegram?a=b", content=BODY, headers=PROOF)
+        assert (good.status_code, good.json()["text"]) == (200, "Hello")
+        assert (await client.post("/telegram", content=BODY)).status_code == 401
+        assert (await client.post("/elsewhere", content=BODY, headers=PROOF)).status_code == 404
+        assert (await client.get("/telegram", headers=PROOF)).status_code == 405
+        big = await client.post("/telegram", content=b"x" * 1_000_001, headers=PROOF)
+        assert big.status_code == 413
+        assert (await client.get("/healthz")).text == "ok"
+        await client.post("/telegram", content=asking("/soon", 2), headers=PROOF)
+        await asyncio.sleep(0.02)
+        assert (await client.post("/tick")).text == "woken=1 left=0"
+        assert sent(telegram) == ["now"]
+
+
+async def test_many_requests_at_once_are_worked_on_one_after_another(
+    telegram: FakeTelegram,
+) -> None:
+    async with served(app().asgi(frozen=True, telegram_api=telegram.api)) as client:
+        posts = [
+            client.post("/telegram", content=asking("/start", n), headers=PROOF) for n in range(20)
+        ]
+        answers = await asyncio.gather(*posts)
+    assert {answer.status_code for answer in answers} == {200}
+    assert [answer.json()["text"] for answer in answers] == ["Hello"] * 20
+
+
+async def test_the_bots_own_tasks_are_cancelled_and_the_servers_are_not(
+    telegram: FakeTelegram, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = asyncio.create_task(asyncio.sleep(3600))  # somebody else's, in the same loop
+    async with served(app().asgi(frozen=True, telegram_api=telegram.api)) as client:
+        for number in (1, 2):
+            body = asking("/stray", number)
+            assert (await client.post("/telegram", content=body, headers=PROOF)).status_code == 200
+        assert sent(telegram) == ["done"] * 2
+    assert not mine.done()
+    mine.cancel()
+    await asyncio.wait({mine})
+    assert len(left) == 2
+    assert all(task.cancelled() for task in left)
+    assert "forever was still running when the invocation ended" in caplog.text
+
+
+async def test_a_websocket_is_closed(telegram: FakeTelegram) -> None:
+    sent_back: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent_back.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    await Frozen(app(), 10, {"telegram_api": telegram.api})({"type": "websocket"}, receive, send)
+    assert sent_back == [{"type": "websocket.close", "code": 1000}]

@@ -1,0 +1,206 @@
+"""What Yandex Cloud Functions invokes a handler with, and what it wants back."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from legato import App, Chat, Happened
+from legato.deploy.function.yandex import Yandex
+from legato.errors import ConfigError, StoreUnavailable
+from legato.testing.fake_telegram import FakeTelegram
+from tests.unit.deploy.function_kit import SECRET, TOKEN, Context
+
+UPDATE = {
+    "update_id": 1,
+    "message": {
+        "message_id": 1,
+        "date": 1,
+        "from": {"id": 1001, "is_bot": False, "first_name": "Ann"},
+        "chat": {"id": 1001, "type": "private"},
+        "text": "/start",
+    },
+}
+TITLED = "X-Telegram-Bot-Api-Secret-Token"
+seen: list[Happened] = []
+
+
+def app() -> App:
+    app = App("bot")
+
+    @app.command("start")
+    async def start(chat: Chat) -> None:
+        await chat.say("Hello")
+
+    @app.event("*")
+    async def note(chat: Chat) -> None:
+        assert isinstance(chat.event, Happened)
+        await chat.run(seen.append, chat.event)
+
+    return app
+
+
+@pytest.fixture
+def telegram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTelegram]:
+    seen.clear()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
+    monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
+    monkeypatch.delenv("LEGATO_STORE", raising=False)
+    with FakeTelegram(token=TOKEN).threaded() as telegram:
+        telegram.user("Ann", started=True)
+        yield telegram
+
+
+@pytest.fixture
+def handler(telegram: FakeTelegram) -> Iterator[Yandex]:
+    handler = app().yandex(telegram_api=telegram.api)
+    assert isinstance(handler, Yandex)
+    yield handler
+    handler.function.close()
+
+
+def asked(**more: Any) -> dict[str, Any]:
+    """As the service's documentation shows it: names in Title-Case, everything twice."""
+    return {
+        "httpMethod": "POST",
+        "url": "",
+        "path": "",
+        "params": {},
+        "headers": {TITLED: SECRET, "Content-Type": "application/json", "Host": "functions"},
+        "multiValueHeaders": {TITLED: [SECRET], "Content-Type": ["application/json"]},
+        "queryStringParameters": {},
+        "multiValueQueryStringParameters": {},
+        "pathParams": {},
+        "requestContext": {"identity": {"sourceIp": "1.1.1.1"}, "httpMethod": "POST"},
+        "body": json.dumps(UPDATE),
+        "isBase64Encoded": False,
+    } | more
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"url": "/telegram?x=y", "path": "/telegram"},
+        {"url": "/bots/telegram", "path": "/bots/{name}"},
+        {"queryStringParameters": {"to": "telegram"}, "url": "/?to=telegram"},
+        {"body": base64.b64encode(json.dumps(UPDATE).encode()).decode(), "isBase64Encoded": True},
+        {"multiValueHeaders": {}},
+        {"headers": {TITLED.lower(): SECRET}, "multiValueHeaders": {}},
+    ],
+)
+def test_a_request_is_answered_in_whatever_form_it_comes(
+    handler: Yandex, more: dict[str, Any]
+) -> None:
+    answer = handler(asked(**more), Context())
+    assert answer["statusCode"] == 200
+    assert answer["multiValueHeaders"] == {"content-type": ["application/json"]}
+    assert json.loads(answer["body"])["text"] == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"headers": {}, "multiValueHeaders": {}}, 401),
+        ({"multiValueHeaders": {TITLED: ["no"]}}, 401),
+        ({"httpMethod": "GET"}, 405),
+        ({"queryStringParameters": {"to": "vk"}}, 404),
+        ({"body": "x" * 1_000_001}, 413),
+    ],
+)
+def test_what_is_no_update_is_refused(handler: Yandex, more: dict[str, Any], status: int) -> None:
+    assert handler(asked(**more), Context())["statusCode"] == status
+
+
+def test_a_bare_update_is_refused_so_that_it_comes_again_once_that_is_mended(
+    handler: Yandex, telegram: FakeTelegram
+) -> None:
+    with pytest.raises(ConfigError, match="integration=raw"):
+        handler(UPDATE, Context())
+    assert telegram.calls == []
+
+
+def test_a_bare_update_is_taken_from_a_trigger_if_that_was_said(telegram: FakeTelegram) -> None:
+    handler = app().yandex(telegram_api=telegram.api, telegram_trigger="on")
+    assert isinstance(handler, Yandex)
+    try:
+        assert [handler(UPDATE, Context()) for _ in range(2)] == [{"taken": 1}] * 2
+        assert [call.params["text"] for call in telegram.called("sendMessage")] == ["Hello"]
+    finally:
+        handler.function.close()
+
+
+def test_an_update_of_a_trigger_that_is_not_finished_fails_the_invocation(
+    telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = app().yandex(telegram_api=telegram.api, telegram_trigger="on")
+    assert isinstance(handler, Yandex)
+    try:
+        handler({}, Context())
+        runtime = handler.function._runtime
+        assert runtime is not None
+
+        async def refuse(commit: object) -> None:
+            raise StoreUnavailable("the disk is away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(runtime.store), "commit", lambda self, commit: refuse(commit))
+            with pytest.raises(Exception, match="the disk is away"):
+                handler(UPDATE, Context())
+        assert handler(UPDATE, Context()) == {"taken": 1}
+    finally:
+        handler.function.close()
+
+
+def test_a_misspelt_switch_is_told() -> None:
+    with pytest.raises(ConfigError, match="write 'on' or 'off'"):
+        app().yandex(telegram_trigger="yes")
+
+
+def of(what: str, details: dict[str, Any], **about: str) -> dict[str, Any]:
+    metadata = {
+        "event_id": "e1",
+        "event_type": f"yandex.cloud.events.{what}",
+        "created_at": "2026-11-28T09:00:00Z",
+    }
+    return {"messages": [{"event_metadata": metadata | about, "details": details}]}
+
+
+TRIGGERS = {
+    "timer": (
+        of("serverless.triggers.TimerMessage", {"trigger_id": "a1b2", "payload": "nightly"}),
+        ("schedule:nightly", "nightly"),
+    ),
+    "nameless timer": (
+        of("serverless.triggers.TimerMessage", {"trigger_id": "a1b2", "payload": ""}, event_id=""),
+        ("schedule:a1b2", "a1b2"),
+    ),
+    "queue": (
+        of(
+            "messagequeue.QueueMessage",
+            {"queue_id": "yrn:yc:ymq:ru-central1:b1:orders", "message": {"message_id": "m1"}},
+        ),
+        ("queue:orders", "orders"),
+    ),
+    "storage": (
+        of("storage.ObjectCreate", {"bucket_id": "box", "object_id": "cat.png"}),
+        ("storage:ObjectCreate", "box/cat.png"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_a_trigger_starts_a_dialog_once_however_often_it_comes(handler: Yandex, name: str) -> None:
+    event, expected = TRIGGERS[name]
+    for _ in range(2):
+        assert handler(event, Context()) == {"happened": 1}
+    assert [(one.kind, one.subject) for one in seen] == [expected]
+
+
+@pytest.mark.parametrize("event", [None, "", {}, {"messages": None}, {"messages": ["x"]}])
+def test_anything_else_is_a_touch(handler: Yandex, event: object) -> None:
+    assert handler(event, None) == {"happened": 0}
