@@ -219,7 +219,8 @@ async def test_what_forks_without_end_is_stopped_with_all_it_made(tmp_path: Path
             await asyncio.sleep(0.02)
 
         assert (await work).kind == "timeout"
-        assert 5 < len(family) <= 20
+        # RLIMIT_NPROC counts the others of the same user, who come and go.
+        assert 5 < len(family) <= (20 if may_limit() else 60)
         await until(lambda: not any(map(lives, family)))
         assert await call(host, "bot") > 0
 

@@ -106,7 +106,7 @@ async def test_an_unchanged_bot_adds_numbers_between_its_sleeps(tmp_path: Path) 
                 await asyncio.gather(ann.gets("Sum: 3"), ben.gets("Sum: 7"))
 
             _, status = await functions.json("GET", "/-/status")
-            assert status["functions"]["adder"]["busy"] == 0
+            assert sum(status["functions"]["adder"].values()) >= 1
             assert (place / "legato.db").exists()
             assert await functions.ends(signal.SIGTERM) == 0
             assert telegram.token not in functions.output

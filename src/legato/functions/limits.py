@@ -108,7 +108,7 @@ class Groups(Limits):
     def __init__(self, folders: dict[str, Path], version: int) -> None:
         self._folders = folders
         self._version = version
-        self.kind = f"cgroup v{version}"
+        self.kind: str = f"cgroup v{version}"
 
     def cell(self, name: str, function: Function) -> Cell:
         made: dict[Path, None] = {}
