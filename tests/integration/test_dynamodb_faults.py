@@ -157,7 +157,7 @@ async def test_messages_of_a_conversation_stay_in_order_though_a_clock_is_late(
 async def test_a_settled_item_is_settled_once(dynamodb_url: str, fault: str) -> None:
     async with bad_way(dynamodb_url) as (store, way):
         ids = (await done(store, begin(outbox=tuple(item(str(n), ref="r") for n in range(3))))).ids
-        way.plan = [fault] * 3
+        way.plan, way.tokens = [fault] * 3, False
         fates = [
             Settled(ids[0], SENT),
             Settled(ids[1], SENT, key=KEY, epoch=1, ref="r", message_id="77"),

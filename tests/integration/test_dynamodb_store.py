@@ -84,6 +84,17 @@ async def test_processes_that_start_at_once_make_one_table(dynamodb_url: str) ->
         await store.close()
 
 
+async def test_a_table_that_a_template_made_is_used(dynamodb_url: str) -> None:
+    name = f"{where_is(dynamodb_url).table}-of-a-template"
+    async with opened(dynamodb_url) as store:
+        assert store._open is not None
+        await store._open.client.call("CreateTable", definition(name))
+    url = f"dynamodb://{name}?{dynamodb_url.partition('?')[2]}"
+    async with opened(url.replace("&create=1", "")) as store:
+        await done(store, begin())
+        assert len(await store.find()) == 1
+
+
 @pytest.mark.parametrize("keys", [1, 2])
 async def test_the_table_of_something_else_is_refused(dynamodb_url: str, keys: int) -> None:
     """Other keys, or the same ones without the indexes."""

@@ -124,6 +124,15 @@ async def test_a_transaction_that_is_refused_for_its_content_is_told() -> None:
     await store.close()
 
 
+async def test_a_fate_that_is_refused_for_its_content_is_told() -> None:
+    found = {"Item": {"pk": {"S": "o|00"}, "sk": {"S": "4"}}}
+    store, http = await opened((200, found), error("ValidationException", "too large"))
+    with pytest.raises(StoreError, match="too large"):
+        await store.settle([Settled(4, "sent", key="k", ref="r", message_id="1")])
+    assert [action for action, _ in http.asked[1:]] == ["GetItem", "TransactWriteItems"]
+    await store.close()
+
+
 async def test_credentials_that_expired_are_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once; then it is told."""
     store, http = await opened(error("ExpiredTokenException"), (200, {"Items": []}))
