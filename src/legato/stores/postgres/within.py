@@ -6,6 +6,7 @@ in this process, rather than in the database, where they would hold up their who
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
@@ -143,6 +144,10 @@ class Ride:
                 tries += 1
                 if tries == TRIES:
                     raise explained(overtaken.error, self._name) from overtaken.error
+            except asyncio.CancelledError:
+                # A transaction may stand open: the next one would be a part of it, never committed.
+                self._link.drop()
+                raise
 
     async def _once(self, packed: Packed, within: Within) -> Committed:
         connection = await self._link.up()
