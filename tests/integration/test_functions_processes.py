@@ -299,6 +299,18 @@ async def test_who_has_died_a_moment_ago_is_not_given_anything(tmp_path: Path) -
         await until(lambda: not lives(pid))
 
 
+async def test_new_code_runs_in_new_processes(tmp_path: Path) -> None:
+    place = write(tmp_path, "bot", "def handler(e, c):\n    return 'old'")
+    async with hosted(tmp_path) as host:
+        assert await call(host, "bot") == "old"
+        (pid,) = host.pools["bot"].pids()
+
+        (place / "bot.py").write_text("def handler(e, c):\n    return 'new'  # longer")
+        await until(lambda: not lives(pid))
+
+        assert await call(host, "bot") == "new"
+
+
 async def test_when_a_zygote_dies_its_children_go_and_the_next_request_has_a_new_one(
     tmp_path: Path,
 ) -> None:

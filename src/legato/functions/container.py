@@ -67,6 +67,7 @@ class Container:
         since: When it came into this state (monotonic).
         usage: Of the last invocation, once `rest` has returned.
         init_s: How long its start took.
+        mark: Of the code that it runs, for whoever compares.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Container:
         self.usage: Usage | None = None
         self.init_s: float = 0.0
         self.pid: int = 0
+        self.mark: int = 0
         self.gone: asyncio.Event = asyncio.Event()
         self._limits = limits
         self._output = output

@@ -8,6 +8,7 @@ from pathlib import Path
 
 PYTHON_FILES = ("bot.py", "main.py", "app.py", "handler.py", "lambda_function.py", "index.py")
 NODE_FILES = ("index.mjs", "index.cjs", "index.js", "handler.mjs", "handler.cjs", "handler.js")
+CODE = (".py", ".mjs", ".cjs", ".js")
 HANDLERS = ("handler", "lambda_handler")
 
 LEGATO = ("legato", "legato.deploy.function", "legato.stores.sqlite", "legato.platforms.telegram")
@@ -62,6 +63,19 @@ def imports_of(tree: ast.Module, folder: Path) -> tuple[str, ...]:
     return tuple(sorted(foreign - set(sys.builtin_module_names) - {"__future__"}))
 
 
+def code_mark(folder: Path) -> int:
+    """Changes when a file of code in a folder does (not in its subfolders)."""
+    marks = []
+    try:
+        for path in folder.iterdir():
+            if path.suffix in CODE:
+                about = path.stat()
+                marks.append((path.name, about.st_mtime_ns, about.st_size))
+    except OSError:
+        return 0  # a file has just been replaced: the next look sees it
+    return hash(tuple(sorted(marks)))
+
+
 def _is_own(name: str, folder: Path) -> bool:
     first = folder / name.partition(".")[0]
     return first.with_suffix(".py").exists() or first.is_dir()
@@ -81,4 +95,4 @@ def _names(tree: ast.Module) -> set[str]:
     return names
 
 
-__all__ = ["entry_of", "handler_in", "has_app", "imports_of", "parsed"]
+__all__ = ["code_mark", "entry_of", "handler_in", "has_app", "imports_of", "parsed"]

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from legato.errors import ConfigError
 from legato.functions.config import Function
 from legato.functions.container import Container, State, arn_of
+from legato.functions.discover import code_mark
 from legato.functions.limits import Limits
 from legato.functions.meter import Sum, Usage, report_line
 from legato.functions.outcome import Lost, NotLoaded, Outcome, error_body
@@ -95,6 +96,7 @@ class Pool:
         self._waiting: deque[asyncio.Future[Container | None]] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._settling: set[asyncio.Task[None]] = set()
+        self._mark = code_mark(function.folder)
         self._closed = False
         room.pools.append(self)
 
@@ -153,7 +155,7 @@ class Pool:
             usage = replace(container.usage, init_s=init_s)
             self.sum.add(usage)
             self.output.add(report_line(usage, self.function.memory_mb))
-        if alive and not self._closed:
+        if alive and not self._closed and container.mark == self._mark:
             self._release(container)
         else:
             await self._end(container)
@@ -201,6 +203,8 @@ class Pool:
     async def _started(self) -> tuple[Container, float]:
         """A new process; its place has been taken already."""
         container = None
+        if len(self._all) == 0:
+            self._mark = code_mark(self.function.folder)
         try:
             zygote = await self._zygotes.get(self.function.python, self.function.preload)
             container = Container(
@@ -211,6 +215,7 @@ class Pool:
                 self.output,
                 clock_s=self._fate.clock_s() if self._fate is not None else 0.0,
             )
+            container.mark = self._mark
             self._all.add(container)
             await container.start()
         except ZygoteDied as error:
@@ -278,9 +283,11 @@ class Pool:
         self._later(self._end(container))
 
     def look(self, now: float) -> None:
-        """Ends what has been free for too long, or has died in its sleep."""
+        """Ends what has been free for too long, has died in its sleep, or has old code."""
+        self._mark = code_mark(self.function.folder) if self._all else self._mark
         for container in list(self._free):
-            if container.gone.is_set() or now - container.since >= self.function.idle_s:
+            old = container.mark != self._mark
+            if old or container.gone.is_set() or now - container.since >= self.function.idle_s:
                 self.evict(container)
 
     def states(self) -> dict[str, int]:

@@ -41,7 +41,7 @@ from legato.functions.pool import Busy
 from legato.functions.runtime_api import BODY_LIMIT
 
 INVOKE = "/2015-03-31/functions/"
-THROUGH_A_PROXY = {b"forwarded", b"x-forwarded-for", b"x-real-ip", b"origin"}
+THROUGH_A_PROXY = {b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via", b"origin"}
 HOP = (b"connection", b"transfer-encoding", b"keep-alive", b"upgrade")
 
 log: logging.Logger = logging.getLogger("legato.functions")
@@ -206,6 +206,8 @@ def _is_local(scope: Scope) -> bool:
     """Whether a request comes from this machine, and nobody else's through it."""
     client = scope.get("client")
     if any(name in THROUGH_A_PROXY for name, _ in scope["headers"]):
+        return False
+    if scope.get("http_version") == "1.0":  # nginx, as it is without any setting
         return False
     try:
         return client is not None and ip_address(client[0]).is_loopback

@@ -113,6 +113,17 @@ async def test_from_elsewhere_there_are_urls_only(client: str) -> None:
     assert (await asked(ok, "GET", "/bot", client=client)).status == 200
 
 
+@pytest.mark.parametrize("sign", [{"http_version": "1.0"}, {"headers": [(b"via", b"1.1 proxy")]}])
+async def test_a_proxy_is_known_by_its_manners(sign: dict[str, Any]) -> None:
+    front = Front(Scripted(Outcome("ok", b"1")), PRICES["own"])
+
+    async def proxied(scope: Any, receive: Any, send: Any) -> None:
+        await front(scope | {"client": ("127.0.0.1", 1)} | sign, receive, send)
+
+    assert (await request(proxied, "GET", "/-/status")).status == 404
+    assert (await request(proxied, "GET", "/bot")).status == 200
+
+
 def test_the_command_says_what_it_cannot_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
