@@ -72,6 +72,10 @@ def _run(options: argparse.Namespace) -> int:
         from legato.cli.package import package
 
         return package(options)
+    if options.command == "deploy":
+        from legato.cli.deploy import deploy
+
+        return deploy(options)
     if options.command == "twitch":
         from legato.cli.twitch import twitch
 
@@ -128,6 +132,9 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(
             "package", help="make the zip of a bot for a function service", allow_abbrev=False
         )
+    )
+    _add_deploy(
+        commands.add_parser("deploy", help="put a bot on a function service", allow_abbrev=False)
     )
     _add_twitch(
         commands.add_parser("twitch", help="the bot's account on Twitch", allow_abbrev=False)
@@ -226,6 +233,12 @@ def _add_package(parser: argparse.ArgumentParser) -> None:
     from legato.cli.package import add_package
 
     add_package(parser)
+
+
+def _add_deploy(parser: argparse.ArgumentParser) -> None:
+    from legato.cli.deploy import add_deploy
+
+    add_deploy(parser)
 
 
 def _add_dialogs(parser: argparse.ArgumentParser) -> None:

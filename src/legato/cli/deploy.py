@@ -1,0 +1,254 @@
+"""`legato deploy aws`: a bot on AWS Lambda."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from legato.errors import ConfigError
+
+if TYPE_CHECKING:
+    from legato.app.settings import Settings
+    from legato.deploy.aws.cloud import Cloud
+    from legato.deploy.aws.deploying import Deployed, Plan
+    from legato.deploy.aws.place import Place
+
+ACTIONS = ("rollback", "status", "logs", "destroy")
+
+
+def add_deploy(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    from legato.cli.package import add_machine
+
+    clouds = parser.add_subparsers(dest="cloud", required=True, metavar="cloud")
+    aws = clouds.add_parser("aws", help="AWS Lambda, by CloudFormation", allow_abbrev=False)
+    aws.add_argument(
+        "words",
+        nargs="+",
+        metavar="[rollback|status|logs|destroy] bot.py",
+        help="what, of which bot",
+    )
+    add = aws.add_argument
+    add("--region", metavar="REGION", default="", help="as in eu-central-1 (AWS_REGION)")
+    add("--name", metavar="NAME", default="", help="of the stack: legato-NAME (the App's)")
+    add_machine(aws)
+    add("--memory", metavar="MB", type=int, default=512, help="and with it CPU (512)")
+    add("--timeout", metavar="SECONDS", type=int, default=30, help="of one invocation (30)")
+    add(
+        "--schedule", metavar="1m", default="1m", help="how often timers are looked at, or off (1m)"
+    )
+    add("--front", choices=["url", "http-api"], default="url", help="how requests come in (url)")
+    add("--queue", action="store_true", help="with a FIFO queue that starts dialogs")
+    add("--retention", metavar="DAYS", type=int, default=30, help="how long logs are kept (30)")
+    add(
+        "--env", metavar="NAME[=VALUE]", action="append", default=[], help="for the bot; repeatable"
+    )
+    add("--secret", metavar="NAME[=VALUE]", action="append", default=[], help="the same, encrypted")
+    add(
+        "--public-url", metavar="URL", default="", help="an address of your own before the function"
+    )
+    add("--bucket", metavar="NAME", default="", help="where the zip goes (one of Legato's own)")
+    add("--diff", action="store_true", help="show what would change, change nothing")
+    add("--eject", metavar="DIR", help="write template, zip and commands instead")
+    add("--force", action="store_true", help="whatever becomes of open conversations")
+    add("--to", metavar="N", type=int, default=0, help="rollback: to this version")
+    add("--tail", action="store_true", help="logs: go on with what comes")
+    add("--since", metavar="MINUTES", type=float, default=10.0, help="logs: from when on (10)")
+    add("--json", action="store_true", help="for programs")
+
+
+def deploy(options: argparse.Namespace) -> int:
+    """Deploys a bot, or does something with one that is deployed.
+
+    Raises:
+        ConfigError: It cannot be done.
+    """
+    words = list(options.words)
+    options.action = words.pop(0) if words[0] in ACTIONS else ""
+    if len(words) > 1 or not (words or options.name):
+        raise ConfigError("say which bot: legato deploy aws [rollback|status|logs|destroy] bot.py")
+    if not options.action and not words:
+        raise ConfigError("say which bot: legato deploy aws bot.py")
+    options.target = words[0] if words else ""
+    if options.eject and not options.action:
+        from legato.deploy.aws.deploying import eject
+
+        eject(_plan(options), Path(options.eject), _say)
+        return 0
+    from legato.deploy.aws.cloud import Cloud
+
+    cloud = Cloud(options.region)
+    try:
+        with cloud.told():
+            return _act(options, cloud)
+    finally:
+        cloud.close()
+
+
+def _act(options: argparse.Namespace, cloud: Cloud) -> int:
+    if options.action == "rollback":
+        return _rollback(options, cloud)
+    if options.action == "status":
+        return _status(options, cloud)
+    if options.action == "logs":
+        return _logs(options, cloud)
+    if options.action == "destroy":
+        return _destroy(options, cloud)
+    from legato.deploy.aws import deploying
+
+    if options.diff:
+        changed = deploying.diff(_plan(options), cloud, print)
+        if not changed:
+            print("nothing would change")
+        return 0
+    started = time.monotonic()
+    _tell(options, deploying.deploy(_plan(options), cloud, _say), time.monotonic() - started)
+    return 0
+
+
+# -- what is meant ---------------------------------------------------------------------------------
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    from legato.deploy.aws.deploying import Plan
+    from legato.deploy.aws.place import place_of
+    from legato.deploy.package.carried import named
+    from legato.deploy.package.entry import entry_of
+    from legato.deploy.package.target import target_of
+
+    entry = entry_of(options.target)
+    secrets = named(options.secret, os.environ)
+    settings = _settings(options)
+    options.secrets = (*options.secrets, *secrets.values())
+    return Plan(
+        entry=entry,
+        place=place_of(options.name or entry.app.name),
+        target=target_of("aws", options.arch, options.python),
+        settings=settings,
+        variables=named(options.env, os.environ),
+        secrets=secrets,
+        public_url=options.public_url,
+        bucket=options.bucket,
+        force=options.force,
+        memory=options.memory,
+        timeout=options.timeout,
+        schedule="" if options.schedule == "off" else options.schedule,
+        front=options.front,
+        queue=options.queue,
+        retention=options.retention,
+    )
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from legato.app.settings import load_settings
+    from legato.deploy.loader import folder_of
+
+    folders = [folder_of(options.target)] if options.target else [Path.cwd()]
+    settings = load_settings(folders=folders)
+    options.secrets = settings.secrets
+    return settings
+
+
+def _place(options: argparse.Namespace) -> Place:
+    from legato.deploy.aws.place import place_of
+    from legato.deploy.loader import load_app
+
+    return place_of(options.name or load_app(options.target).name)
+
+
+def _with_stored(options: argparse.Namespace, cloud: Cloud, place: Place) -> Settings:
+    """The settings, with secrets that only Parameter Store has."""
+    from legato.deploy.aws import secrets
+    from legato.deploy.aws.deploying import completed
+
+    settings = completed(_settings(options), secrets.stored(cloud, place))
+    options.secrets = settings.secrets
+    return settings
+
+
+# -- what is said ----------------------------------------------------------------------------------
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def _tell(options: argparse.Namespace, done: Deployed, seconds: float) -> None:
+    if options.json:
+        tried = [{name: getattr(one, name) for name in one.__struct_fields__} for one in done.tried]
+        told = {"url": done.url, "version": done.version, "changed": done.changed}
+        print(json.dumps(told | {"sha256": done.sha256, "platforms": tried}))
+        return
+    for one in done.tried:
+        if one.first_ms:
+            _say(
+                f"{one.platform}: a signed request was taken in {one.first_ms} ms, one with a wrong secret was refused "
+                f"in {one.next_ms} ms"
+            )
+        if one.pending or one.trouble:
+            _say(f"{one.platform}: {one.pending} updates wait; last error: {one.trouble or '-'}")
+    _say(f"version {done.version} is live after {seconds:.0f} s")
+    print(done.url)
+
+
+def _rollback(options: argparse.Namespace, cloud: Cloud) -> int:
+    from legato.deploy.aws.steering import rollback
+
+    old, new = rollback(cloud, _place(options), to=options.to, force=options.force)
+    print(f"version {new} is live, {old} was")
+    return 0
+
+
+def _status(options: argparse.Namespace, cloud: Cloud) -> int:
+    import msgspec
+
+    from legato.deploy.aws.steering import status
+
+    place = _place(options)
+    found = status(cloud, place, _with_stored(options, cloud, place))
+    if options.json:
+        print(msgspec.json.encode(found).decode())
+        return 0
+    talks = ", ".join(f"{count} {name}" for name, count in sorted(found.conversations.items()))
+    print(f"{place.stack}: {found.stack}, {found.url}")
+    for one in found.versions:
+        mark = "live" if one.number == found.live else ""
+        print(f"  version {one.number:4} {mark:5}{one.at} {one.sha256[:12]} {one.entry}")
+    print(f"  conversations: {talks or 'none'}; table {found.table}")
+    if found.webhook:
+        waiting, error = (
+            found.webhook.get("pending_update_count"),
+            found.webhook.get("last_error_message"),
+        )
+        print(
+            f"  webhook: {found.webhook.get('url') or 'not set'}; {waiting} wait; last error: {error or '-'}"
+        )
+    return 0
+
+
+def _logs(options: argparse.Namespace, cloud: Cloud) -> int:
+    from legato.cli.common import printed
+    from legato.deploy.aws.steering import lines
+
+    since_ms = int((time.time() - 60 * options.since) * 1000)
+    for at_ms, text in lines(cloud, _place(options), since_ms=since_ms, tail=options.tail):
+        moment = datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
+        print(moment, printed(text), flush=options.tail)
+    return 0
+
+
+def _destroy(options: argparse.Namespace, cloud: Cloud) -> int:
+    from legato.deploy.aws.steering import destroy
+    from legato.deploy.loader import load_app
+
+    place = _place(options)
+    app = load_app(options.target) if options.target else None
+    settings = _with_stored(options, cloud, place)
+    destroy(cloud, place, app, settings, lambda what: _say(f"deleted: {what}"), force=options.force)
+    return 0

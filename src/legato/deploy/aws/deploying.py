@@ -1,0 +1,280 @@
+"""`legato deploy aws bot.py`: package, stack, webhook, probe."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets as chance
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from legato.app.settings import VARIABLES, Settings
+from legato.deploy.aws import code, secrets, stack, talks, versions, webhook
+from legato.deploy.aws.cloud import Cloud
+from legato.deploy.aws.place import Place
+from legato.deploy.aws.template import Wanted, template, text_of
+from legato.deploy.package.build import Package, build
+from legato.deploy.package.carried import carried
+from legato.deploy.package.entry import Entry
+from legato.deploy.package.target import Target
+from legato.errors import ConfigError
+
+Say = Callable[[str], None]
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What is to be deployed, and how.
+
+    Attributes:
+        entry: The bot.
+        place: Its names.
+        target: Machine and Python.
+        settings: Of the bot.
+        variables: More of the function's environment.
+        secrets: More secrets.
+        public_url: Where platforms send to instead of the function's own address; "{id}" in it stands
+            for the first label of that.
+        bucket: Where zips are put, "" = one of our own.
+        force: Whether open conversations that the code cannot replay are no reason to refuse.
+        memory, timeout, schedule, front, queue, retention: See Wanted.
+    """
+
+    entry: Entry
+    place: Place
+    target: Target
+    settings: Settings
+    variables: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    public_url: str = ""
+    bucket: str = ""
+    force: bool = False
+    memory: int = 512
+    timeout: int = 30
+    schedule: str = "1m"
+    front: str = "url"
+    queue: bool = False
+    retention: int = 30
+
+
+class Deployed(Struct, frozen=True):
+    """What came of it.
+
+    Attributes:
+        url: Of the function.
+        version: The live version's number.
+        changed: Whether anything was.
+        sha256: Of the zip.
+        tried: What the platforms were found to be.
+    """
+
+    url: str
+    version: int
+    changed: bool
+    sha256: str
+    tried: list[webhook.Tried]
+
+
+# -- what is wanted --------------------------------------------------------------------------------
+
+
+def completed(settings: Settings, stored: dict[str, secrets.Kept]) -> Settings:
+    """The settings, with secrets that are set nowhere but in Parameter Store."""
+    found = {}
+    for name, variable in VARIABLES.items():
+        if variable.secret and name in stored and not getattr(settings, variable.field):
+            found[variable.field] = variable.read(stored[name].value)
+    return msgspec.structs.replace(settings, **found)
+
+
+def with_secret(settings: Settings) -> Settings:
+    """The settings, with a webhook secret where Telegram's is set nowhere."""
+    if settings.telegram_token and not settings.telegram_secret:
+        return msgspec.structs.replace(settings, telegram_secret=chance.token_urlsafe(32))
+    return settings
+
+
+def wanted_of(plan: Plan, made: Package, settings: Settings, kept: dict[str, int]) -> Wanted:
+    """The stack that a plan asks for."""
+    plain, _ = carried(settings)
+    return Wanted(
+        place=plan.place,
+        target=plan.target,
+        sha256=made.sha256,
+        entry=made.manifest.entry,
+        variables=plain | plan.variables,
+        secrets=kept,
+        memory=plan.memory,
+        timeout=plan.timeout,
+        schedule=plan.schedule,
+        front=plan.front,
+        queue=plan.queue,
+        retention=plan.retention,
+    )
+
+
+def _parts(plan: Plan, cloud: Cloud) -> tuple[Settings, dict[str, secrets.Kept], dict[str, str]]:
+    """Settings, what is stored, and all secrets that are wanted."""
+    stored = secrets.stored(cloud, plan.place)
+    settings = with_secret(completed(plan.settings, stored))
+    _, secret = carried(settings)
+    if not secret and not settings.twitch_client_id:
+        raise ConfigError(
+            "no platform has a token: set TELEGRAM_TOKEN here, it goes to Parameter Store"
+        )
+    return settings, stored, secret | plan.secrets
+
+
+# -- showing ---------------------------------------------------------------------------------------
+
+
+def diff(plan: Plan, cloud: Cloud, say: Say) -> bool:
+    """Says what a deployment would change, and changes nothing; whether there is anything."""
+    made = build(plan.entry, plan.target)
+    settings, stored, secret = _parts(plan, cloud)
+    after = secrets.versions_after(stored, secret)
+    for name in sorted(secret):
+        if name not in stored or stored[name].value != secret[name]:
+            say(f"secret  {name} ({'changed' if name in stored else 'new'})")
+    old = stack.found(cloud, plan.place)
+    if old is not None and "Table" in old.outputs:
+        reports = asyncio.run(talks.misfits(cloud, old.outputs["Table"], plan.entry.app))
+        if reports:
+            say(f"this code cannot replay open conversations: {talks.told(reports)}")
+    changes = _prepared(plan, cloud, wanted_of(plan, made, settings, after))
+    for one in changes.found:
+        say(one.text)
+    if changes.found or changes.new:
+        stack.drop(cloud, plan.place, changes)
+    return bool(changes.found)
+
+
+def eject(plan: Plan, folder: Path, say: Say) -> None:
+    """Writes template, zip and the commands for them into a folder; AWS is not asked."""
+    made = build(plan.entry, plan.target)
+    settings = with_secret(plan.settings)
+    _, secret = carried(settings)
+    names = dict.fromkeys(sorted(secret | plan.secrets), 1)
+    wanted = wanted_of(plan, made, settings, names)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bot.zip").write_bytes(made.archive)
+    (folder / "template.json").write_text(text_of(template(wanted)), encoding="utf-8")
+    place = plan.place
+    lines = [
+        "#!/bin/sh",
+        "# What `legato deploy aws` does, by the AWS CLI. Secrets are read from the environment.",
+        "set -eu",
+        ': "${BUCKET:?a bucket for the zip}"',
+        *[
+            f'aws ssm put-parameter --name {place.parameters}{name} --type SecureString --overwrite --value "${{{name}:?}}"'
+            for name in names
+        ],
+        f'aws s3 cp bot.zip "s3://$BUCKET/{place.key(made.sha256)}"',
+        f"aws cloudformation deploy --stack-name {place.stack} --template-file template.json \\",
+        f'  --parameter-overrides CodeBucket="$BUCKET" CodeKey={place.key(made.sha256)} \\',
+        "  --capabilities CAPABILITY_IAM",
+        f"url=$(aws cloudformation describe-stacks --stack-name {place.stack} \\",
+        "  --query \"Stacks[0].Outputs[?OutputKey=='Url'].OutputValue\" --output text)",
+        'curl -sS "https://api.telegram.org/bot$TELEGRAM_TOKEN/setWebhook" \\',
+        '  -d url="${url%/}/telegram" -d secret_token="$TELEGRAM_SECRET"',
+    ]
+    (folder / "deploy.sh").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    say(f"{folder}: template.json, bot.zip, deploy.sh")
+
+
+# -- doing -----------------------------------------------------------------------------------------
+
+
+def deploy(plan: Plan, cloud: Cloud, say: Say) -> Deployed:
+    """Makes or changes the stack, lets the platforms send to it, and tries the way.
+
+    Raises:
+        ConfigError: It cannot be deployed; what was there is as it was, if the message does not say
+            otherwise.
+    """
+    made = build(plan.entry, plan.target)
+    say(f"package {made.size.text}, sha256 {made.sha256[:12]}")
+    settings, stored, secret = _parts(plan, cloud)
+    old = stack.found(cloud, plan.place)
+    if old is not None and "Table" in old.outputs and not plan.force:
+        _check_talks(plan, cloud, old.outputs["Table"])
+    kept = secrets.store(cloud, plan.place, stored, secret)
+    wanted = wanted_of(plan, made, settings, kept)
+    bucket = plan.bucket or code.bucket_of(cloud)
+    template(wanted)  # before anything is sent
+    code.ensure_bucket(cloud, bucket)
+    code.upload(cloud, bucket, plan.place.key(made.sha256), made.archive)
+    changes = _prepared(plan, cloud, wanted)
+    for one in changes.found:
+        say(one.text)
+    if changes.found:
+        ready = stack.carry_out(cloud, plan.place, changes)
+    else:
+        stack.drop(cloud, plan.place, changes)
+        ready = stack.known(cloud, plan.place)
+        say("the stack is as it should be")
+    number = int(ready.outputs["Version"])
+    if versions.live(cloud, plan.place) != number:
+        versions.move(cloud, plan.place, number)  # after a rollback
+        say(f"version {number} is live again")
+    for gone in versions.prune(cloud, plan.place):
+        say(f"version {gone} is forgotten")
+    url = url_of(ready.outputs["Url"], plan.public_url)
+    tried = asyncio.run(connected(plan.entry, settings, cloud, ready.outputs["Table"], url))
+    return Deployed(url, number, bool(changes.found), made.sha256, tried)
+
+
+async def connected(
+    entry: Entry, settings: Settings, cloud: Cloud, table: str, url: str
+) -> list[webhook.Tried]:
+    """Lets the platforms send to the function, and tries the way."""
+    from legato.deploy.transport import Transport
+
+    http = Transport()
+    try:
+        async with talks.opened(cloud, table) as store:
+            platforms = webhook.platforms_of(entry.app, settings)
+            return await webhook.connect(platforms, settings, store, http, url)
+    finally:
+        await http.close()
+
+
+def url_of(own: str, public_url: str) -> str:
+    """Where platforms send to, without a slash at its end."""
+    label = own.partition("://")[2].partition(".")[0]
+    return (public_url.replace("{id}", label) or own).rstrip("/")
+
+
+def _check_talks(plan: Plan, cloud: Cloud, table: str) -> None:
+    reports = asyncio.run(talks.misfits(cloud, table, plan.entry.app))
+    if reports:
+        raise ConfigError(
+            f"this code cannot replay {len(reports)} open conversations, which would begin anew or stand still: "
+            f"{talks.told(reports)}. Change it so that it can (docs: Changing code), or --force"
+        )
+
+
+def _prepared(plan: Plan, cloud: Cloud, wanted: Wanted) -> stack.Changes:
+    bucket = plan.bucket or code.bucket_of(cloud)
+    return stack.prepare(
+        cloud,
+        plan.place,
+        text_of(template(wanted)),
+        {"CodeBucket": bucket, "CodeKey": plan.place.key(wanted.sha256)},
+        {"legato:bot": plan.place.name},
+    )
+
+
+__all__ = [
+    "Deployed",
+    "Plan",
+    "completed",
+    "connected",
+    "deploy",
+    "diff",
+    "eject",
+    "url_of",
+    "wanted_of",
+    "with_secret",
+]

@@ -1,0 +1,245 @@
+"""What is done with a bot that is deployed: rollback, status, logs, destroy."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from legato.app.app import App
+from legato.app.settings import Settings
+from legato.deploy.aws import code, secrets, stack, talks, versions, webhook
+from legato.deploy.aws.cloud import Cloud, watched
+from legato.deploy.aws.place import Place
+from legato.errors import ConfigError, Unavailable
+
+PAUSE_S = 2.0
+"""Between two looks at the log."""
+LATE_MS = 10_000
+"""Lines may come so much after later ones."""
+
+
+# -- rollback --------------------------------------------------------------------------------------
+
+
+def rollback(cloud: Cloud, place: Place, *, to: int = 0, force: bool = False) -> tuple[int, int]:
+    """Lets requests go to an older version at once; (old, new) number of the live one.
+
+    The stack stays as it is: the next deployment of today's code makes its version live again.
+
+    Args:
+        cloud: Where.
+        place: Which bot.
+        to: Number of the version, 0 for the one before the live one.
+        force: Whether open conversations that it cannot replay are no reason to refuse.
+
+    Raises:
+        ConfigError: There is no such version, or it cannot go on with what is open.
+    """
+    ready = stack.known(cloud, place)
+    current = versions.live(cloud, place)
+    known = versions.published(cloud, place)
+    older = [one for one in known if (one.number == to if to else one.number < current)]
+    if not older:
+        numbers = ", ".join(str(one.number) for one in known)
+        what = (
+            f"there is no version {to}" if to else f"nothing is older than {current}, the live one"
+        )
+        raise ConfigError(f"{place.stack}: {what}; there are {numbers or 'none'}")
+    chosen = older[-1]
+    if not force:
+        _check(cloud, place, ready, chosen)
+    versions.move(cloud, place, chosen.number)
+    return current, chosen.number
+
+
+def _check(cloud: Cloud, place: Place, ready: stack.Stack, chosen: versions.Published) -> None:
+    bucket = ready.outputs.get("Bucket", "") or code.bucket_of(cloud)
+    archive = code.download(cloud, bucket, place.key(chosen.sha256))
+    if archive is None:
+        counted = asyncio.run(talks.counted(cloud, ready.outputs["Table"]))
+        if not counted:
+            return
+        raise ConfigError(
+            f"the zip of version {chosen.number} is gone, so nobody can tell whether it goes on with "
+            f"{counted.total()} open conversations: --force, if you know it does"
+        )
+    problem = talks.packed_misfits(cloud, ready.outputs["Table"], archive)
+    if problem:
+        raise ConfigError(
+            f"version {chosen.number} cannot replay conversations that are open now: {problem}. Let them end, cancel "
+            "them, or --force: then they begin anew or stand still"
+        )
+
+
+# -- status ----------------------------------------------------------------------------------------
+
+
+class Status(Struct, frozen=True):
+    """A bot that is deployed.
+
+    Attributes:
+        stack: Its status.
+        url: Of the function.
+        live: Number of the version that requests go to.
+        versions: All that there are.
+        conversations: How many there are in each status.
+        webhook: What Telegram says, {} for another platform.
+        table: Of its conversations.
+    """
+
+    stack: str
+    url: str
+    live: int
+    versions: list[versions.Published]
+    conversations: dict[str, int]
+    webhook: dict[str, object]
+    table: str
+
+
+def status(cloud: Cloud, place: Place, settings: Settings) -> Status:
+    """Looks at everything."""
+    ready = stack.known(cloud, place)
+    table = ready.outputs["Table"]
+
+    async def asked() -> tuple[Counter[str], dict[str, object]]:
+        info: dict[str, object] = {}
+        if settings.telegram_token:
+            from legato.deploy.transport import Transport
+
+            http = Transport()
+            try:
+                info = await webhook.webhook_info(settings, http)
+            finally:
+                await http.close()
+        return await talks.counted(cloud, table), info
+
+    counted, info = asyncio.run(asked())
+    return Status(
+        ready.status,
+        ready.outputs["Url"],
+        versions.live(cloud, place),
+        versions.published(cloud, place),
+        dict(counted),
+        info,
+        table,
+    )
+
+
+# -- logs ------------------------------------------------------------------------------------------
+
+
+def lines(cloud: Cloud, place: Place, *, since_ms: int, tail: bool) -> Iterator[tuple[int, str]]:
+    """Lines of the function's log as (time in ms, text), the oldest first.
+
+    Args:
+        cloud: Where.
+        place: Which bot.
+        since_ms: From when on.
+        tail: Whether to go on with what comes, for ever.
+    """
+    logs = cloud("logs")
+    seen: dict[str, int] = {}
+    while True:
+        events = _events(cloud, logs, place, since_ms)
+        for event in sorted(events, key=lambda one: one["timestamp"]):
+            if event["eventId"] not in seen:
+                seen[event["eventId"]] = event["timestamp"]
+                yield event["timestamp"], event["message"].rstrip("\n")
+        if not tail:
+            return
+        since_ms = max([since_ms, *(at - LATE_MS for at in seen.values())])
+        seen = {name: at for name, at in seen.items() if at >= since_ms}
+        time.sleep(PAUSE_S)
+
+
+def _events(cloud: Cloud, logs: Any, place: Place, since_ms: int) -> list[dict[str, Any]]:
+    ask: dict[str, Any] = {"logGroupName": f"/aws/lambda/{place.stack}", "startTime": since_ms}
+    found: list[dict[str, Any]] = []
+    while True:
+        answer = cloud.maybe(lambda: logs.filter_log_events(**ask), "ResourceNotFoundException")
+        if answer is None:
+            raise ConfigError(f"there is no log of {place.stack} in {cloud.region}")
+        found += answer["events"]
+        token = answer.get("nextToken")
+        if not token or token == ask.get("nextToken"):
+            return found
+        ask["nextToken"] = token
+
+
+# -- destroy ---------------------------------------------------------------------------------------
+
+
+def destroy(
+    cloud: Cloud,
+    place: Place,
+    app: App | None,
+    settings: Settings,
+    say: Callable[[str], None],
+    *,
+    force: bool = False,
+) -> None:
+    """Deletes everything of a bot: webhook, stack, table, secrets, zips.
+
+    Args:
+        cloud: Where.
+        place: Which bot.
+        app: The bot, None if its code is not here: then its webhook stays.
+        settings: Its tokens.
+        say: Told of each part.
+        force: Whether open conversations are no reason to refuse.
+
+    Raises:
+        ConfigError: Conversations are open, or something could not be deleted.
+    """
+    ready = stack.known(cloud, place)
+    table = ready.outputs["Table"]
+    if not force:
+        counted = asyncio.run(talks.counted(cloud, table))
+        if counted:
+            told = ", ".join(f"{count} {name}" for name, count in sorted(counted.items()))
+            raise ConfigError(
+                f"{place.stack} has open conversations ({told}): let them end, or --force, which deletes them"
+            )
+    if app is not None:
+        try:
+            asyncio.run(_disconnected(cloud, app, settings, table))
+            say("webhook")
+        except Unavailable as error:
+            say(f"the webhook stays, since its platform cannot be reached: {error}")
+    stack.remove(cloud, place)
+    say(f"stack {place.stack}")
+    _delete_table(cloud, table)
+    say(f"table {table}")
+    secrets.forget(cloud, place)
+    code.forget(cloud, ready.outputs.get("Bucket", "") or code.bucket_of(cloud), place)
+    say("secrets and zips")
+
+
+async def _disconnected(cloud: Cloud, app: App, settings: Settings, table: str) -> None:
+    from legato.deploy.transport import Transport
+
+    http = Transport()
+    try:
+        async with talks.opened(cloud, table) as store:
+            await webhook.disconnect(webhook.platforms_of(app, settings), store, http)
+    finally:
+        await http.close()
+
+
+def _delete_table(cloud: Cloud, table: str) -> None:
+    dynamodb = cloud("dynamodb")
+    absent = "ResourceNotFoundException"
+    cloud.maybe(lambda: dynamodb.delete_table(TableName=table), absent)
+    watched(
+        lambda: cloud.maybe(lambda: dynamodb.describe_table(TableName=table), absent) is None,
+        f"the end of the table {table}",
+        300,
+    )
+
+
+__all__ = ["Status", "destroy", "lines", "rollback", "status"]
