@@ -110,7 +110,10 @@ def read_request(event: Any) -> HttpRequest | None:
         return None
     path = str(path or "/")
     url = f"{path}?{query}" if query else path
-    return HttpRequest(str(method), url, headers_of(event), read_body(event))
+    headers = headers_of(event)
+    if event.get("cookies"):
+        headers["cookie"] = "; ".join(map(str, event["cookies"]))
+    return HttpRequest(str(method), url, headers, read_body(event))
 
 
 def read_body(event: dict[str, Any]) -> bytes:
