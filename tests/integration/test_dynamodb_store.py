@@ -256,6 +256,22 @@ async def test_a_purge_deletes_the_journals_that_nobody_reads(dynamodb_url: str)
         assert kinds == ["c|aside", "c|moved", "c|moved", f"c|{KEY}", f"c|{KEY}", f"c|{KEY}"]
 
 
+@pytest.mark.usefixtures("_no_grace")
+async def test_a_purge_that_has_much_to_delete_leaves_some_to_the_next_one(
+    dynamodb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fates, "SWEEP_S", 0.0)
+    async with opened(f"{dynamodb_url}&spread=1") as store:
+        for number in range(20):
+            await done(store, begin(f"{number}"))
+            await done(store, proceed(f"{number}", row=None))
+        left = [len(await everything(store))]
+        while left[-1]:
+            await done(store, Commit(at_ms=1, purge_ms=1))
+            left.append(len(await everything(store)))
+    assert left == [60, 36, 12, 0]
+
+
 async def test_what_is_of_use_for_a_while_only_is_marked_for_deletion(dynamodb_url: str) -> None:
     """Consumed updates, receipts and message ids; never what waits or is remembered."""
     async with opened(dynamodb_url) as store:

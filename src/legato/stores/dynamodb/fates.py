@@ -31,6 +31,10 @@ BATCH = 25
 """Deletions that BatchWriteItem takes."""
 GRACE_US = 60_000_000
 """A journal is left alone for so long after its end: somebody may be reading it."""
+SWEEP_S = 2.0
+"""How long a purge may delete journals: it runs within somebody's commit."""
+AT_ONCE = 8
+"""Journals that are deleted at a time."""
 
 
 class Fates:
@@ -146,13 +150,29 @@ class Fates:
                     await asyncio.sleep(pause_s(number))
 
     async def sweep(self, now_us: int) -> None:
-        """Deletes the journals that conversations left behind when they ended or began an epoch."""
+        """Deletes the journals that conversations left behind when they ended or began an epoch, the
+        oldest first, as far as SWEEP_S allows: the rest is for the next time.
+        """
         until = s(mail_sk(max(0, now_us - EPOCH_US - GRACE_US)))
-        for part in range(self._table.spread):
-            values = {":p": s(f"r|{part:02d}"), ":u": until}
-            async for mark in self._reading.query("pk = :p AND sk < :u", values):
-                rest = {":p": s(get_s(mark, "home")), ":s": s(f"j|{get_s(mark, 'run')}|")}
-                condition = "pk = :p AND begins_with(sk, :s)"
-                found = self._reading.query(condition, rest, ProjectionExpression="pk, sk")
-                await self.delete([item async for item in found])
-                await self.delete([keyed(get_s(mark, "pk"), get_s(mark, "sk"))])
+        end = asyncio.get_running_loop().time() + SWEEP_S
+        await together([self._sweep(part, until, end) for part in range(self._table.spread)])
+
+    async def _sweep(self, part: int, until: dict[str, Any], end: float) -> None:
+        values = {":p": s(f"r|{part:02d}"), ":u": until}
+        marks: list[Item] = []
+        async for mark in self._reading.query("pk = :p AND sk < :u", values, page=AT_ONCE):
+            marks.append(mark)
+            if len(marks) == AT_ONCE:
+                await together(map(self._sweep_one, marks))
+                marks.clear()
+                if asyncio.get_running_loop().time() > end:
+                    return
+        await together(map(self._sweep_one, marks))
+
+    async def _sweep_one(self, mark: Item) -> None:
+        """The journal first, then the mark: whoever dies between finds it again."""
+        values = {":p": s(get_s(mark, "home")), ":s": s(f"j|{get_s(mark, 'run')}|")}
+        condition = "pk = :p AND begins_with(sk, :s)"
+        found = self._reading.query(condition, values, ProjectionExpression="pk, sk")
+        await self.delete([item async for item in found])
+        await self.delete([keyed(get_s(mark, "pk"), get_s(mark, "sk"))])
