@@ -99,29 +99,40 @@ class Duties:
                 if count == layout.units
                 for name in layout.queues(number)
             ]
-            for name in [name for name in self.consumers if name not in wanted]:
-                await self.consumers.pop(name).close()
+            for name in self.consumers.keys() - set(wanted):
+                await self._close(name)
             for name in wanted:
-                if name not in self.consumers:
-                    take = self.actors.taker(Source(*name))
-                    self.consumers[name] = await self._queue.consume(*name, take)
+                if name in self.consumers or not self._has(name, layout):
+                    continue
+                consumer = await self._queue.consume(*name, self.actors.taker(Source(*name)))
+                if self._has(name, layout):
+                    self.consumers[name] = consumer
+                else:
+                    await consumer.close()
+
+    def _has(self, name: Name, layout: Layout) -> bool:
+        """Whether the unit of a queue is still ours: it may be given up at any await."""
+        return (name[1] % layout.units, layout.units) in self._units
+
+    async def _close(self, name: Name) -> None:
+        consumer = self.consumers.pop(name, None)
+        if consumer is not None:
+            await consumer.close()
 
     # -- giving up --------------------------------------------------------------------------------
 
     async def finish(self, unit: Unit) -> None:
         slots = _slots([unit])
         self._share.leave(slots)
-        mine = [name for name in self.consumers if self._is_of(name, unit)]
-        for name in mine:
-            await self.consumers[name].stop()
         self._units.discard(unit)
+        mine = [name for name in self.consumers if self._is_of(name, unit)]
+        for consumer in [self.consumers[name] for name in mine]:
+            await consumer.stop()
         if not await self.actors.drained(slots, self._drain_s):
             log.info("shard %d of %d goes to another worker with work in hand", *unit)
         await self._runtime.relay.emptied(slots, self._drain_s)
         for name in mine:
-            consumer = self.consumers.pop(name, None)
-            if consumer is not None:
-                await consumer.close()
+            await self._close(name)
         self._let_go(slots)
         # A send that is under way would be repeated by whoever comes next, if it is not marked before.
         await self._runtime.relay.emptied(slots, self._drain_s)

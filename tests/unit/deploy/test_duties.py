@@ -2,8 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from legato import App, Chat
-from legato.abc import HttpClient, Verdict
+from legato.abc import Consumer, HttpClient, Take, Verdict
 from legato.app.runtime import Runtime, RuntimeSettings
 from legato.app.share import Part
 from legato.deploy.duties import Duties
@@ -79,3 +81,63 @@ async def _say(runtime: Runtime, store: MemoryStore, *texts: str) -> None:
         items.append(OutboxItem(0, PLACE.lane, PLACE, "", 0, text, call, created_ms=now_ms))
     await store.commit(Commit(at_ms=now_ms, outbox=tuple(items)))
     await runtime.relay.recover()
+
+
+class Tardy(MemoryQueue):
+    """A broker beyond a network: to subscribe and to leave take a while."""
+
+    async def consume(self, generation: int, shard: int, take: Take) -> Consumer:
+        await asyncio.sleep(0.01)
+        return Leaving(await super().consume(generation, shard, take))
+
+
+class Leaving(Consumer):
+    def __init__(self, inner: Consumer) -> None:
+        self.inner = inner
+
+    async def stop(self) -> None:
+        await asyncio.sleep(0.01)
+        await self.inner.stop()
+
+    async def close(self) -> None:
+        await asyncio.sleep(0.01)
+        await self.inner.close()
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.005, 0.015, 0.025, 0.035, 0.045, 0.055])
+def test_shards_may_go_to_another_worker_while_queues_are_being_left_or_taken(after_s, caplog):
+    with simulation(1) as sim:
+        sim.run(_resized(sim, after_s))
+    assert not caplog.records
+
+
+async def _resized(sim: Simulation, after_s: float) -> None:
+    store, queue, share = MemoryStore(), Tardy(app="moving"), Part(sim.clock)
+    runtime = Runtime(
+        app,
+        store=store,
+        platforms=[ScriptedPlatform()],
+        clock=sim.clock,
+        http=NoNetwork(),
+        settings=RuntimeSettings(),
+        share=share,
+    )
+    topology = Topology(store, queue, "moving", sim.clock, shards=4)
+    duties = Duties(runtime, share, queue, topology, drain_s=1.0)
+    await queue.open()
+    await runtime.start()
+    share.last(60.0, sim.clock.monotonic(), sim.clock.now_ms())
+    units = [(number, await duties.units()) for number in range(4)]
+    await duties.begin(units[:3])
+    moving = asyncio.ensure_future(duties.begin(units[3:]))
+    await asyncio.sleep(after_s)
+    duties._units.difference_update(units[1:])  # as after a change of the layout: to be left
+    following = asyncio.ensure_future(duties._follow())
+    await asyncio.gather(*(duties.finish(unit) for unit in units[1:]))
+    await asyncio.gather(moving, following)
+    assert list(duties.consumers) == [(1, 0)]
+    depths = await queue.depths(1, 4)
+    assert [depth.consumers for depth in depths] == [1, 0, 0, 0]
+    await duties.close()
+    await runtime.stop()
+    await queue.close()
