@@ -60,3 +60,15 @@ async def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
 
         assert outcome.kind == "init"
         assert b"Runtime.HandlerNotFound" in outcome.body
+
+
+async def test_the_client_that_a_function_brings_is_used(tmp_path: Path) -> None:
+    place = write(tmp_path, "bot", PROMISES, "index.mjs")
+    client = place / "node_modules" / "aws-lambda-ric" / "bin" / "index.mjs"
+    client.parent.mkdir(parents=True)
+    client.write_text("console.log('brought for', process.argv[2]); process.exit(9);")
+    async with hosted(tmp_path) as host:
+        outcome = await called(host, "bot")
+
+        assert b"exit status 9" in outcome.body
+        assert "brought for index.handler" in host.pools["bot"].output.lines

@@ -31,6 +31,7 @@ INIT_S = 10.0
 """A function must be loaded by then, as at AWS; or within its own timeout, if that is longer."""
 LOOK_S = 0.1
 NODE = Path(__file__).parent / "node" / "bootstrap.mjs"
+OFFICIAL = Path("node_modules", "aws-lambda-ric", "bin", "index.mjs")
 REGION = "local"
 
 log: logging.Logger = logging.getLogger("legato.functions")
@@ -147,7 +148,7 @@ class Container:
 
     def _job(self) -> dict[str, object]:
         function = self.function
-        program = [_node(), str(NODE)] if function.runtime == "nodejs" else []
+        program = _node(function) if function.runtime == "nodejs" else []
         return {
             "cwd": str(function.folder),
             "handler": function.handler,
@@ -366,11 +367,13 @@ class Container:
         self.state, self.since = state, time.monotonic()
 
 
-def _node() -> str:
+def _node(function: Function) -> list[str]:
+    """The command of a Node.js function: AWS's client if the function brings it, else ours."""
     found = shutil.which("node")
     if found is None:
         raise ConfigError("there is no node on this machine: install Node.js 18 or newer")
-    return found
+    official = function.folder / OFFICIAL
+    return [found, str(official), function.handler] if official.is_file() else [found, str(NODE)]
 
 
 __all__ = ["REGION", "Container", "State", "arn_of"]
