@@ -1,0 +1,200 @@
+"""The adder, unchanged, says the same as a function of any host as it does in a process of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from legato.testing._http import Request, Response, Server
+from legato.testing.fake_telegram import FakeTelegram
+from tests.integration.function_hosts_kit import HOSTS, SHIFT, Amazon, Host
+from tests.integration.run_kit import SECRET, TOKEN, adder, environment, running
+
+SCRIPT = (
+    ("/start", "First number?"),
+    ("two", "That is not a number."),
+    ("2", "Second number?"),
+    ("3", "Sum: 5"),
+    ("/start", "First number?"),
+    ("7", "Second number?"),
+)
+QUIET = "You went quiet. /start to begin again."
+TRANSCRIPT = [*(answer for _, answer in SCRIPT), QUIET]
+
+
+def prepared(folder: Path, telegram: FakeTelegram, store: str = "") -> dict[str, str]:
+    """The bot in its folder, and an environment in which its clock can be moved."""
+    adder(folder)
+    (folder / "sitecustomize.py").write_text(SHIFT)
+    (folder / "shift").write_text("0")
+    env = environment(telegram, SHIFT=str(folder / "shift"), PYTHONPATH=str(folder))
+    return env | {"LEGATO_STORE": store or f"sqlite:///{folder / 'legato.db'}"}
+
+
+async def plays(
+    telegram: FakeTelegram,
+    folder: Path,
+    between: Callable[[], Awaitable[None]],
+    tick: Callable[[], Awaitable[None]],
+) -> list[str]:
+    """Ann talks to the bot and goes quiet; returns what she sees."""
+    ann = telegram.user("Ann")
+    for said, answer in SCRIPT:
+        ann.sends(said)
+        await ann.gets(answer, timeout_s=60)
+        await between()
+    (folder / "shift").write_text("19")
+    await tick()
+    assert ann.sees[-1] == SCRIPT[-1][1]
+    await between()
+    (folder / "shift").write_text("21")
+    await tick()
+    await ann.gets(QUIET, timeout_s=60)
+    await between()
+    await tick()
+    return ann.sees
+
+
+@asynccontextmanager
+async def fronted(telegram: FakeTelegram, host: Host) -> AsyncIterator[list[int]]:
+    """Telegram's webhooks go to the host; what they were answered with is noted."""
+    statuses: list[int] = []
+
+    async def handle(request: Request) -> Response:
+        status, headers, body = await host.ask(
+            request.method, request.target, request.headers, request.body
+        )
+        statuses.append(status)
+        kind = {name.lower(): value for name, value in headers.items()}.get("content-type", "")
+        return Response(status, body, kind)
+
+    front = Server(handle)
+    try:
+        url = f"http://127.0.0.1:{await front.open()}/telegram"
+        async with aiohttp.ClientSession() as session:
+            hook = {"url": url, "secret_token": SECRET}
+            set_hook = f"{telegram.api}/bot{telegram.token}/setWebhook"
+            async with session.post(set_hook, json=hook) as response:
+                assert response.status == 200
+        yield statuses
+    finally:
+        await front.close()
+
+
+async def hosted(kind: type[Host], folder: Path, *, kills: bool, store: str = "") -> None:
+    """Plays the script in a host, and compares."""
+    async with FakeTelegram(token=TOKEN) as telegram:
+        host = kind(folder, prepared(folder, telegram, store))
+
+        async def between() -> None:
+            if kills:
+                await host.kill()
+                await host.start()
+
+        try:
+            await host.start()
+            async with fronted(telegram, host) as statuses:
+                seen = await plays(telegram, folder, between, host.tick)
+            assert seen == TRANSCRIPT, host.log
+            assert set(statuses) == {200}
+            # All but the timer's rode in answers: no call of its own was made for them.
+            sent = [c.params["text"] for c in telegram.called("sendMessage") if c.via == "http"]
+            assert sent == [QUIET]
+            assert host.starts == (1 + len(SCRIPT) + 2 if kills else 1)
+        finally:
+            await host.close()
+        assert "Traceback" not in host.log, host.log
+
+
+async def test_in_a_process_of_its_own_it_says_the_same(tmp_path: Path) -> None:
+    async with FakeTelegram(token=TOKEN) as telegram:
+        env = prepared(tmp_path, telegram)
+        async with running("adder.py", folder=tmp_path, env=env):
+            seen = await plays(telegram, tmp_path, _nothing, _nothing)
+    assert seen == TRANSCRIPT
+
+
+async def _nothing() -> None:
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("name", HOSTS)
+async def test_as_a_function_it_says_the_same(tmp_path: Path, name: str) -> None:
+    await hosted(HOSTS[name], tmp_path, kills=False)
+
+
+@pytest.mark.parametrize("name", HOSTS)
+async def test_as_a_function_that_is_killed_between_every_two_messages_it_says_the_same(
+    tmp_path: Path, name: str
+) -> None:
+    await hosted(HOSTS[name], tmp_path, kills=True)
+
+
+async def test_on_postgres_with_one_connection_it_says_the_same(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    await hosted(Amazon, tmp_path, kills=True, store=f"{postgres_url}?pool=1")
+
+
+async def test_amazons_runtime_hears_of_settings_that_are_missing(tmp_path: Path) -> None:
+    async with FakeTelegram(token=TOKEN) as telegram:
+        env = prepared(tmp_path, telegram)
+        del env["TELEGRAM_TOKEN"], env["TELEGRAM_SECRET"]
+        host = Amazon(tmp_path, env)
+        try:
+            await host.start()
+            answer = await host.invoke({"legato": "tick"})
+            assert answer["errorType"] == "ConfigError"
+            assert "set TELEGRAM_TOKEN" in answer["errorMessage"]
+        finally:
+            await host.close()
+
+
+STUCK = """
+import os, time
+from legato import App, Chat
+
+app = App("stuck")
+
+@app.command("start")
+async def start(chat: Chat) -> None:
+    await chat.say(f"{await chat.run(work)} tries")
+
+async def work() -> int:
+    with open("tries", "a") as file:
+        file.write("x")
+    tries = os.path.getsize("tries")
+    if tries == 1:
+        time.sleep(60)  # nothing of ours can run meanwhile
+    return tries
+"""
+
+
+async def test_what_amazon_kills_in_the_middle_of_a_step_is_finished_by_a_later_tick(
+    tmp_path: Path,
+) -> None:
+    async with FakeTelegram(token=TOKEN) as telegram:
+        env = prepared(tmp_path, telegram)
+        (tmp_path / "adder.py").write_text(STUCK)
+        host = Amazon(tmp_path, env)
+        host.env["AWS_LAMBDA_FUNCTION_TIMEOUT"] = "2"
+        ann = telegram.user("Ann")
+        ann.sends("/start")
+        (update,) = telegram.updates.pending.values()
+        proof = {"x-telegram-bot-api-secret-token": SECRET}
+        try:
+            await host.start()
+            with pytest.raises(AssertionError, match="timed out after 2"):
+                await host.ask("POST", "/telegram", proof, update.body)
+            status, _, _ = await host.ask("POST", "/telegram", proof, update.body)
+            assert status == 503  # Telegram repeats it, but the step may still run somewhere
+            await host.tick()
+            assert ann.sees == []
+            (tmp_path / "shift").write_text("10")
+            await host.tick()
+            assert ann.sees == ["2 tries"]
+        finally:
+            await host.close()
