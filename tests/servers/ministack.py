@@ -67,12 +67,16 @@ def _run(*command: str) -> None:
 class Ministack:
     """One server; what is in it ends with it.
 
+    Args:
+        services: Which ones, "" for all. With Lambda it runs functions' code, as this user.
+
     Attributes:
         port: On 127.0.0.1.
         endpoint: For clients.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, services: str = "dynamodb") -> None:
+        self.services = services
         self.port = free_port()
         self.folder = folder("ministack")
         self.log = self.folder / "log"
@@ -91,7 +95,8 @@ class Ministack:
     def start(self) -> None:
         """Starts it and waits until it answers."""
         settings = {
-            "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(self.port), "SERVICES": "dynamodb",
+            "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(self.port), "SERVICES": self.services,
+            "AWS_ENDPOINT_URL": self.endpoint,
             "LOG_LEVEL": "WARNING", "HOME": str(self.folder), "TMPDIR": str(self.folder),
         }  # fmt: skip
         command = [ministack_python(), "-c", "from ministack.app import main; main()"]

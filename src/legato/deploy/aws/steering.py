@@ -147,8 +147,9 @@ def lines(cloud: Cloud, place: Place, *, since_ms: int, tail: bool) -> Iterator[
     while True:
         events = _events(cloud, logs, place, since_ms)
         for event in sorted(events, key=lambda one: one["timestamp"]):
-            if event["eventId"] not in seen:
-                seen[event["eventId"]] = event["timestamp"]
+            name = event.get("eventId") or f"{event['timestamp']} {event['message']}"
+            if name not in seen:
+                seen[name] = event["timestamp"]
                 yield event["timestamp"], event["message"].rstrip("\n")
         if not tail:
             return

@@ -1,0 +1,192 @@
+"""`legato deploy aws` from the first deployment to the end, on a cloud of this machine that runs the code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from legato.testing.fake_telegram import FakeTelegram
+from tests.integration.aws_kit import ADDER, Account
+from tests.servers import Ministack
+
+EXAMPLE = ADDER.read_text(encoding="utf-8")
+SOON = (
+    EXAMPLE.partition("@app.command")[2]
+    .replace('("start")', '("quick")')
+    .replace("def add", "def quick")
+    .replace("timeout=20", "timeout=1")
+)
+ORDER = """
+
+@app.command("order")
+async def order(chat: Chat) -> None:
+    what = await chat.ask("What?")
+    await chat.say(f"{what} it is.")
+"""
+NEW_ORDER = """
+
+@app.command("order")
+async def order(chat: Chat) -> None:
+    what = await chat.ask("What?")
+    count = await chat.ask("How many?", int)
+    await chat.say(f"{count} {what}")
+
+
+@app.event("sqs:*")
+async def bell(chat: Chat) -> None:
+    from legato import Happened
+    from legato.model.events import Address
+
+    event = chat.event
+    assert isinstance(event, Happened)
+    place = Address("telegram", event.data["bot"], event.data["chat"])
+    await chat.run(app.broadcast, [place], event.data["text"], id=chat.id)
+"""
+OTHER_ORDER = ORDER.replace('"What?"', '"How many?", int')
+FIRST = f"{EXAMPLE}\n\n@app.command{SOON}{ORDER}"
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Ministack]:
+    """All services of one."""
+    with Ministack("") as server:
+        yield server
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The adder, with more commands."""
+    path = tmp_path / "adder.py"
+    path.write_text(FIRST, encoding="utf-8")
+    return path
+
+
+@asynccontextmanager
+async def an_account(cloud: Ministack, file: Path) -> AsyncIterator[tuple[Account, FakeTelegram]]:
+    """Somebody's, and where the bot is."""
+    async with FakeTelegram() as telegram:
+        found = Account(cloud, telegram, file)
+        try:
+            yield found, telegram
+        finally:
+            found.close()
+
+
+@pytest.mark.timeout(300)
+async def test_a_bot_is_deployed_changed_rolled_back_and_destroyed(
+    cloud: Ministack, file: Path
+) -> None:
+    async with an_account(cloud, file) as (account, telegram):
+        await account.deploy()
+        await _check_what_was_made(account, telegram)
+        await _add_and_go_quiet(account, telegram)
+        cid = telegram.user("Cid")
+        cid.sends("/order")
+        await cid.gets("What?", timeout_s=30)
+
+        refused = await account.legato("destroy", code=2)
+        assert "open conversations (1 waiting)" in refused
+        account.edit(EXAMPLE + OTHER_ORDER)
+        refused = await account.deploy(code=2)
+        assert "cannot replay 1 open conversations" in refused
+        assert await account.live() == 1
+
+        account.edit(EXAMPLE + NEW_ORDER)
+        await account.deploy("--queue")
+        assert await account.live() == 2
+        cid.sends("tea")
+        await cid.gets("How many?", timeout_s=30)
+        await _ring(account, telegram)
+
+        refused = await account.legato("rollback", code=2)
+        assert "version 1 cannot replay conversations that are open now" in refused
+        assert await account.live() == 2
+        cid.sends("2")
+        await cid.gets("2 tea", timeout_s=30)
+        await account.legato("rollback")
+        assert await account.live() == 1
+        cid.sends("/order")
+        await cid.gets("What?", timeout_s=30)
+        cid.sends("milk")
+        await cid.gets("milk it is.", timeout_s=30)
+
+        table = (await account.outputs())["Table"]
+        await account.legato("destroy")
+        await _check_that_nothing_is_left(account, telegram, table)
+
+
+async def _check_what_was_made(account: Account, telegram: FakeTelegram) -> None:
+    outputs = await account.outputs()
+    function = "legato-adder"
+    (hook,) = telegram.called("setWebhook")
+    label = outputs["Url"].partition("://")[2].partition(".")[0]
+    assert str(hook.params["url"]).endswith(f"/{label}/telegram")
+    url = await account.ask(
+        "lambda", "get_function_url_config", FunctionName=function, Qualifier="live"
+    )
+    assert (url["FunctionUrl"], url["AuthType"]) == (outputs["Url"], "NONE")
+    policy = await account.ask("lambda", "get_policy", FunctionName=function, Qualifier="live")
+    actions = sorted(one["Action"] for one in json.loads(policy["Policy"])["Statement"])
+    assert actions == ["lambda:InvokeFunction", "lambda:InvokeFunctionUrl"]
+    table = (await account.ask("dynamodb", "describe_table", TableName=outputs["Table"]))["Table"]
+    assert {one["IndexName"] for one in table["GlobalSecondaryIndexes"]} == {"due", "status"}
+    (group,) = (
+        await account.ask(
+            "logs", "describe_log_groups", logGroupNamePrefix=f"/aws/lambda/{function}"
+        )
+    )["logGroups"]
+    assert group["retentionInDays"] == 30
+    listed = await account.ask(
+        "ssm", "get_parameters_by_path", Path="/legato/adder/", WithDecryption=True
+    )
+    kept = {one["Name"]: (one["Type"], one["Value"]) for one in listed["Parameters"]}
+    assert kept["/legato/adder/TELEGRAM_TOKEN"] == ("SecureString", telegram.token)
+    assert kept["/legato/adder/TELEGRAM_SECRET"] == ("SecureString", hook.params["secret_token"])
+    configured = await account.ask("lambda", "get_function_configuration", FunctionName=function)
+    assert telegram.token not in json.dumps(configured, default=str)
+
+
+async def _add_and_go_quiet(account: Account, telegram: FakeTelegram) -> None:
+    ann, bob = telegram.user("Ann"), telegram.user("Bob")
+    for said, heard in (("/start", "First number?"), ("2", "Second number?"), ("3", "Sum: 5")):
+        ann.sends(said)
+        await ann.gets(heard, timeout_s=30)
+    bob.sends("/quick")
+    await bob.gets("First number?", timeout_s=30)
+    tick = await account.ask("scheduler", "get_schedule", Name="legato-adder-tick")
+    assert tick["ScheduleExpression"] == "rate(1 minute)"
+    target = tick["Target"]
+    for _ in range(50):  # as the schedule would, but not once a minute
+        answer = await account.ask(
+            "lambda", "invoke", FunctionName=target["Arn"], Payload=target["Input"].encode()
+        )
+        told = json.loads(answer["Payload"].read())
+        if told["woken"]:
+            break
+    await bob.gets("You went quiet. /start to begin again.", timeout_s=30)
+
+
+async def _ring(account: Account, telegram: FakeTelegram) -> None:
+    dan = telegram.user("Dan", started=True)
+    told = {"bot": telegram.token.partition(":")[0], "chat": str(dan.id), "text": "It rings."}
+    queue = (await account.outputs())["Queue"]
+    await account.ask(
+        "sqs", "send_message", QueueUrl=queue, MessageBody=json.dumps(told), MessageGroupId="bell"
+    )
+    await dan.gets("It rings.", timeout_s=60)
+
+
+async def _check_that_nothing_is_left(account: Account, telegram: FakeTelegram, table: str) -> None:
+    assert len(telegram.called("deleteWebhook")) == 1
+    stacks = (await account.ask("cloudformation", "list_stacks"))["StackSummaries"]
+    assert {one["StackStatus"] for one in stacks} <= {"DELETE_COMPLETE"}
+    assert table not in (await account.ask("dynamodb", "list_tables"))["TableNames"]
+    assert (await account.ask("lambda", "list_functions"))["Functions"] == []
+    assert (await account.ask("ssm", "describe_parameters"))["Parameters"] == []
+    assert (await account.ask("s3", "list_buckets"))["Buckets"] == []
+    assert (await account.ask("scheduler", "list_schedules"))["Schedules"] == []
+    assert (await account.ask("sqs", "list_queues")).get("QueueUrls", []) == []
