@@ -114,7 +114,7 @@ _METRICS = (
     Metric(
         "legato_poison_updates_total",
         COUNTER,
-        "Updates given up after workers died of them: they are parked as failed.",
+        "Updates given up after workers died of them, or failed at them: they are parked as failed.",
     ),
     Metric("legato_dead_letters_total", COUNTER, "Unreadable updates that came out of the queue."),
     # -- Turns
