@@ -11,6 +11,9 @@ from legato.outbox.relay import RelaySettings
 KEEP_IDS_MS = 8 * 24 * 3600 * 1000
 """Consumed update ids are kept for 8 days: longer than any platform repeats one."""
 PURGE_EVERY_S = 3600.0
+RESCAN_PAGES = 4
+"""Of the outbox, read by one rescan: the next one reads on. Answers wait for it, and a broadcast to
+everybody lies there for hours."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 """Between tries of an update that was acknowledged already."""

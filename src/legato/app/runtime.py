@@ -20,7 +20,7 @@ from legato.app.alarm import Alarm
 from legato.app.app import App
 from legato.app.dispatch import Dispatcher
 from legato.app.files import download
-from legato.app.knobs import KEEP_IDS_MS, PURGE_EVERY_S, RuntimeSettings
+from legato.app.knobs import KEEP_IDS_MS, PURGE_EVERY_S, RESCAN_PAGES, RuntimeSettings
 from legato.app.lanes import Lanes
 from legato.app.leftovers import Leftovers
 from legato.app.outside import Outside
@@ -359,7 +359,7 @@ class Runtime:
 
     async def rescan(self) -> None:
         """Takes over deliveries that an operator queued again, and mail that somebody put there."""
-        await self.relay.recover()
+        await self.relay.recover(pages=RESCAN_PAGES)
         await self.leftovers.look(self.settings.ack_after_s, self.share.slots)
         for platform in self.platforms.values():
             await self._remember(platform)

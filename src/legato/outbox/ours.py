@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from legato.errors import Unavailable
@@ -34,6 +34,13 @@ def lane_slot(lane: Lane) -> int:
         return -1
     entry = lane.queue[0]
     return slot_of((entry if isinstance(entry, OutboxItem) else entry.item).place)
+
+
+def wanted(ours: Ours | None, only: Callable[[OutboxItem], bool] | None, item: OutboxItem) -> bool:
+    """Whether an item that was found in the store is for us to send; it may have been lost meanwhile."""
+    if ours is not None and not ours.owns(slot_of(item.place)):
+        return False
+    return only is None or only(item)
 
 
 def allowed(ours: Ours, entry: OutboxItem | Asked) -> bool:

@@ -17,7 +17,7 @@ from legato.model.shards import slot_of
 from legato.outbox.acks import Acks
 from legato.outbox.dispatch import BULK
 from legato.outbox.lanes import IDLE, Asked
-from legato.outbox.ours import Ours, abandon, lane_slot
+from legato.outbox.ours import Ours, abandon, lane_slot, wanted
 from legato.outbox.sender import Lookup, OnGone, Sender
 from legato.outbox.settings import RelaySettings, RelayStats
 from legato.outbox.verdicts import careful
@@ -80,6 +80,7 @@ class Relay:
         self._acks = Acks(http, clock, settings.acks, self._check_idle)
         self._recovery: asyncio.Future[None] | None = None
         self._late: list[OutboxItem | Asked] = []
+        self._read_up_to = 0
         self._found: set[int] = set()  # by the last recovery, perhaps before they were offered
         self._idle: set[asyncio.Future[None]] = set()
         self._closed = False
@@ -205,7 +206,9 @@ class Relay:
 
     # -- life ---------------------------------------------------------------------------------
 
-    async def recover(self, only: Only | None = None, slots: Collection[int] | None = None) -> int:
+    async def recover(
+        self, only: Only | None = None, slots: Collection[int] | None = None, *, pages: int = 0
+    ) -> int:
         """Takes over what the store holds as undelivered, by id; what is offered meanwhile goes
         behind it. Items this process knows already are left alone, so it may be repeated.
 
@@ -235,7 +238,7 @@ class Relay:
         seen = self.known_ids()
         self._found = set()  # what it held was offered long ago
         try:
-            return await self._take_over(seen, only, slots)
+            return await self._take_over(seen, only, slots, pages)
         finally:
             self._recovery.set_result(None)
             self._recovery = None
@@ -245,9 +248,9 @@ class Relay:
                     self._lanes.enqueue(entry)
 
     async def _take_over(
-        self, seen: set[int], only: Only | None, slots: Collection[int] | None
+        self, seen: set[int], only: Only | None, slots: Collection[int] | None, pages: int
     ) -> int:
-        taken = after = 0
+        taken, after = 0, self._read_up_to if pages else 0
         strangers: dict[tuple[str, str], int] = {}
         while True:
             page = await self._store.outbox(
@@ -255,7 +258,7 @@ class Relay:
             )
             for item in page:
                 after = item.id
-                if item.id in seen or not self._is_wanted(item, only):
+                if item.id in seen or not wanted(self._ours, only, item):
                     continue
                 seen.add(item.id)
                 if item.state == SENDING and careful(item, item.call):
@@ -271,17 +274,14 @@ class Relay:
                     taken += 1
                     self._found.add(item.id)
                     self._lanes.enqueue(replace(item, state=QUEUED))
-            if len(page) < PAGE:
+            pages -= 1
+            if len(page) < PAGE or not pages:
+                self._read_up_to = after if len(page) == PAGE else 0
                 break
         for (name, bot_id), count in strangers.items():
             log.warning("%d messages wait for %s bot %s, which is not set up", count, name, bot_id)
         self._lanes.settle_soon()
         return taken
-
-    def _is_wanted(self, item: OutboxItem, only: Only | None) -> bool:
-        if self._ours is not None and not self._ours.owns(slot_of(item.place)):
-            return False  # they were lost while the store was asked
-        return only is None or only(item)
 
     async def retry(self, ids: Sequence[int]) -> int:
         """Queues DEAD and UNKNOWN items again, as if committed now; returns how many there were.

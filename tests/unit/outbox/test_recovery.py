@@ -51,6 +51,24 @@ def test_recovery_reads_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     recover()
 
 
+def test_a_rescan_of_a_long_backlog_reads_a_few_pages_and_the_next_one_reads_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay_module, "PAGE", 3)
+
+    @virtual
+    async def rescan() -> None:
+        async with World() as w:
+            await w.commit(*(item(f"m{n}", f"chat{n}") for n in range(10)))
+            found = [await w.relay.recover(pages=2) for _ in range(3)]
+            assert found == [6, 4, 0]
+            assert await w.relay.flush(1) == 0
+            await w.commit(item("again"))  # as if an operator had queued it
+            assert await w.relay.recover(pages=2) == 1
+
+    rescan()
+
+
 @virtual
 async def test_an_interrupted_send_is_repeated_or_left_unknown_as_its_delivery_says() -> None:
     async with World() as w:
