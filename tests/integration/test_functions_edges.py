@@ -14,7 +14,8 @@ from legato.functions import container
 from legato.functions.host import Host
 from legato.functions.limits import Limits
 from legato.functions.output import LINE_BYTES, Output, Pipe
-from legato.functions.pool import Busy, Room
+from legato.functions.pool import Busy
+from legato.functions.room import Room
 from legato.functions.zygotes import Zygotes
 from tests.integration.functions_kit import NODE, call, called, hosted, lives, until, write
 

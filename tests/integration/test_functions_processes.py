@@ -139,6 +139,30 @@ async def test_functions_share_the_room_and_the_one_that_sleeps_gives_way(tmp_pa
         assert (await call(host, "a"))["pid"] != first["pid"]
 
 
+async def test_a_function_that_is_always_busy_does_not_keep_all_the_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("legato.functions.room.FAIR_S", 0.05)
+    write(tmp_path, "busy", "import time\ndef handler(e, c):\n    time.sleep(0.02)", concurrency=1)
+    write(tmp_path, "other", ECHO)
+    async with hosted(tmp_path, processes=1) as host:
+
+        async def insists() -> None:
+            while True:
+                await called(host, "busy")
+
+        crowd = [asyncio.create_task(insists()) for _ in range(3)]
+        await until(lambda: host.meter.sums["busy"].invocations > 3)
+
+        assert (await call(host, "other"))["pid"] > 0
+        before = host.meter.sums["busy"].invocations
+        await until(lambda: host.meter.sums["busy"].invocations > before)
+
+        for one in crowd:
+            one.cancel()
+        await asyncio.gather(*crowd, return_exceptions=True)
+
+
 async def test_a_silent_process_ends(tmp_path: Path) -> None:
     write(tmp_path, "echo", ECHO, idle_s=0.1)
     async with hosted(tmp_path) as host:

@@ -169,8 +169,9 @@ async def test_nothing_is_left_when_it_is_killed(tmp_path: Path) -> None:
 
 def groups_of(pid: int) -> list[str]:
     """Control groups that a runtime has left."""
-    name = f"legato-functions-{pid}"
-    return [place for place, names, _ in os.walk("/sys/fs/cgroup") if name in names]
+    start = f"legato-functions-{pid}-"
+    names = (name for _, names, _ in os.walk("/sys/fs/cgroup") for name in names)
+    return [name for name in names if name.startswith(start)]
 
 
 async def test_a_bot_says_the_same_whatever_happens_to_its_processes(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from legato.functions.events import file_event, schedule_event
 from legato.functions.limits import Limits, find_limits, user_of
 from legato.functions.meter import Meter
 from legato.functions.outcome import Outcome
-from legato.functions.pool import Busy, Pool, Room
+from legato.functions.pool import Busy, Pool
+from legato.functions.room import Room
 from legato.functions.schedule import Cron, Rate, parse_schedule
 from legato.functions.watch import LOOK_S, Watch
 from legato.functions.zygotes import Zygotes

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 
 from legato.errors import ConfigError
@@ -23,6 +24,7 @@ from legato.functions.zygote import kill, members_of, remove
 ROOT = Path("/sys/fs/cgroup")
 PERIOD_US = 100_000
 MB = 1024 * 1024
+_numbers = count(1)
 CONTROLLERS = ("memory", "pids", "cpu")
 
 
@@ -161,7 +163,7 @@ def find_limits(root: Path = ROOT, own: str | None = None) -> Limits:
     for line in own.splitlines():
         _, controllers, path = line.split(":", 2)
         places.update(dict.fromkeys(controllers.split(","), path.lstrip("/")))
-    name = f"legato-functions-{os.getpid()}"
+    name = f"legato-functions-{os.getpid()}-{next(_numbers)}"
     return _version_1(root, places, name) or _version_2(root, places, name) or Limits()
 
 
@@ -209,7 +211,7 @@ def _version_2(root: Path, places: dict[str, str], name: str) -> Limits | None:
 def _sweep(parent: Path) -> None:
     """Removes what a runtime left that was killed together with its zygotes."""
     for folder in parent.glob("legato-functions-*"):
-        pid = folder.name.rpartition("-")[2]
+        pid = folder.name.split("-")[2]
         if not pid.isdecimal() or Path(f"/proc/{pid}").exists():
             continue
         for cell in [path for path in folder.iterdir() if path.is_dir()]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 import uuid
 from collections import deque
@@ -15,9 +16,9 @@ from collections.abc import Coroutine
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
-from legato.errors import ConfigError
 from legato.functions.config import Function
 from legato.functions.container import Container, State, arn_of
 from legato.functions.discover import code_mark
@@ -25,6 +26,7 @@ from legato.functions.limits import Limits
 from legato.functions.meter import Sum, Usage, report_line
 from legato.functions.outcome import Lost, NotLoaded, Outcome, error_body
 from legato.functions.output import Output
+from legato.functions.room import Room
 from legato.functions.runtime_api import Work
 from legato.functions.zygotes import ZygoteDied, Zygotes
 
@@ -56,6 +58,18 @@ class Fate(Protocol):
 
     def before_thaw(self, container: Container) -> None:
         """Something may have happened while it stood still."""
+
+
+class Turn(Struct, eq=False):
+    """Somebody waits.
+
+    Attributes:
+        given: A process, or None: there is room to start one.
+        since: When that began (monotonic).
+    """
+
+    given: asyncio.Future[Container | None]
+    since: float
 
 
 class Pool:
@@ -93,7 +107,7 @@ class Pool:
         self._free: list[Container] = []
         self._all: set[Container] = set()
         self._count = 0  # with those that are starting
-        self._waiting: deque[asyncio.Future[Container | None]] = deque()
+        self._waiting: deque[Turn] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._settling: set[asyncio.Task[None]] = set()
         self._mark = code_mark(function.folder)
@@ -174,15 +188,15 @@ class Pool:
         if len(self._waiting) >= self.function.queue:
             self.sum.throttled += 1
             raise Busy(self.function.name)
-        turn: asyncio.Future[Container | None] = asyncio.get_running_loop().create_future()
+        turn = Turn(asyncio.get_running_loop().create_future(), time.monotonic())
         self._waiting.append(turn)
         try:
-            given = await turn
+            given = await turn.given
         except asyncio.CancelledError:
             if turn in self._waiting:
                 self._waiting.remove(turn)
-            elif turn.done() and not turn.cancelled():
-                self._give_back(turn.result())
+            elif turn.given.done() and not turn.given.cancelled():
+                self._give_back(turn.given.result())
             raise
         return (given, 0.0) if given is not None else await self._started()
 
@@ -229,8 +243,11 @@ class Pool:
         return container, container.init_s
 
     def _release(self, container: Container) -> None:
+        if self._room.owes(self):
+            self._later(self._end(container))
+            return
         while self._waiting:
-            turn = self._waiting.popleft()
+            turn = self._waiting.popleft().given
             if not turn.done():
                 turn.set_result(container)
                 return
@@ -243,7 +260,7 @@ class Pool:
             self._release(given)
         else:
             self._count -= 1
-            self._room.give(self)
+            self._room.give()
 
     async def _end(self, container: Container) -> None:
         await container.close()
@@ -254,12 +271,12 @@ class Pool:
         if container is not None:
             self._all.discard(container)
             self._zygotes.let_go(container.zygote)
-        self._room.give(self)
+        self._room.give()
 
     def next_starts(self) -> bool:
         """Lets the first that waits start a process of its own; False: nobody waits, or may."""
         while self.wants_room:
-            turn = self._waiting.popleft()
+            turn = self._waiting.popleft().given
             if not turn.done():
                 self._count += 1
                 turn.set_result(None)
@@ -270,6 +287,11 @@ class Pool:
     def wants_room(self) -> bool:
         """Whether somebody waits who could have a process of its own."""
         return bool(self._waiting) and self._count < self.function.concurrency
+
+    @property
+    def waits_since(self) -> float:
+        """When the first that waits came (monotonic)."""
+        return self._waiting[0].since if self._waiting else math.inf
 
     # -- silence, and the end -----------------------------------------------------------------
 
@@ -306,7 +328,7 @@ class Pool:
         """Ends all processes, and whoever waits."""
         self._closed = True
         while self._waiting:
-            turn = self._waiting.popleft()
+            turn = self._waiting.popleft().given
             if not turn.done():
                 turn.set_exception(Busy(self.function.name))
         for container in list(self._all):
@@ -333,45 +355,4 @@ class Pool:
             log.error("%s: a process was lost", self.function.name, exc_info=task.exception())
 
 
-class Room:
-    """So many processes may all functions together have; a free one of any goes for one that is needed.
-
-    Args:
-        size: How many.
-    """
-
-    def __init__(self, size: int) -> None:
-        if size < 1:
-            raise ConfigError("there must be room for one process at least")
-        self._left = size
-        self.pools: list[Pool] = []
-
-    def take(self) -> bool:
-        """Whether a place was free; if not, one is made free, and whoever waits is told later."""
-        if self._left > 0:
-            self._left -= 1
-            return True
-        self._make_room()
-        return False
-
-    def give(self, pool: Pool) -> None:
-        """A place is free again: for whoever waits, the pool itself first."""
-        for one in [pool, *self.pools]:
-            if one.next_starts():
-                return
-        self._left += 1
-
-    def offer(self) -> None:
-        """A process is free now: if another function waits for its place, it goes."""
-        if self._left <= 0 and any(pool.wants_room for pool in self.pools):
-            self._make_room()
-
-    def _make_room(self) -> None:
-        free = [(pool.oldest(), pool) for pool in self.pools]
-        found = [(one.since, pool, one) for one, pool in free if one is not None]
-        if found:
-            _, pool, container = min(found, key=lambda item: item[0])
-            pool.evict(container)
-
-
-__all__ = ["Busy", "Fate", "Pool", "Room"]
+__all__ = ["Busy", "Fate", "Pool"]

@@ -10,7 +10,7 @@ from legato.functions.config import Function
 from legato.functions.limits import Cell, Limits, find_limits, resident, user_of
 
 BOT = Function(name="bot", folder=Path(), handler="bot.handler", memory_mb=64, pids=7, cpus=0.5)
-MINE = f"legato-functions-{os.getpid()}"
+MINE = f"legato-functions-{os.getpid()}-*"
 
 
 def test_version_2_gets_limits_for_memory_processes_and_cpu(tmp_path: Path) -> None:
@@ -22,7 +22,8 @@ def test_version_2_gets_limits_for_memory_processes_and_cpu(tmp_path: Path) -> N
     cell = limits.cell("bot-1", BOT)
 
     assert limits.kind == "cgroup v2"
-    place = own / MINE / "bot-1"
+    (mine,) = own.glob(MINE)
+    place = mine / "bot-1"
     assert cell.groups == [str(place / "cgroup.procs")]
     written = {file.name: file.read_text() for file in place.iterdir()}
     assert written == {
@@ -32,7 +33,7 @@ def test_version_2_gets_limits_for_memory_processes_and_cpu(tmp_path: Path) -> N
         "cpu.max": "50000 100000",
     }
     assert (own / "legato-runtime" / "cgroup.procs").read_text() == str(os.getpid())
-    for folder in (own, own / MINE):
+    for folder in (own, mine):
         assert (folder / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
     (place / "memory.peak").write_text("123\n")
     (place / "memory.events").write_text("oom 1\noom_kill 1\n")
@@ -48,7 +49,7 @@ def test_version_1_has_a_folder_for_each_controller(tmp_path: Path) -> None:
     cell = limits.cell("bot-1", BOT)
 
     assert limits.kind == "cgroup v1"
-    places = [tmp_path / name / "me" / MINE / "bot-1" for name in ("memory", "pids", "cpu")]
+    places = [next((tmp_path / n / "me").glob(MINE)) / "bot-1" for n in ("memory", "pids", "cpu")]
     assert cell.groups == [str(place / "cgroup.procs") for place in places]
     assert (places[0] / "memory.limit_in_bytes").read_text() == str(64 * 1024 * 1024)
     assert (places[1] / "pids.max").read_text() == "7"
@@ -78,7 +79,7 @@ def test_a_heap_of_node_is_not_limited_by_its_addresses() -> None:
 
 
 def test_what_a_dead_runtime_left_is_removed(tmp_path: Path) -> None:
-    left = tmp_path / "memory" / "legato-functions-999999999" / "bot-1"
+    left = tmp_path / "memory" / "legato-functions-999999999-1" / "bot-1"
     left.mkdir(parents=True)
     (tmp_path / "pids").mkdir()
 
