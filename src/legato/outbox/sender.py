@@ -33,6 +33,8 @@ from legato.outbox.verdicts import Fate, careful, judge
 
 log: logging.Logger = logging.getLogger("legato.relay")
 
+WARN_EVERY_S = 10.0
+"""How often the log says at most that messages cannot be delivered for now."""
 KEPT = 10_000
 """Moved chats and told conversations remembered; beyond it the oldest are forgotten."""
 
@@ -65,6 +67,7 @@ class Sender:
         "_settings",
         "_store",
         "_told",
+        "_warned_at",
         "dispatch",
         "observer",
         "ours",
@@ -98,6 +101,7 @@ class Sender:
         self._bots: dict[tuple[str, str], Bot] = {}
         self._moved: dict[str, str] = {}
         self._told: dict[tuple[str, int], None] = {}
+        self._warned_at: float = -WARN_EVERY_S
         self.stats: RelayStats = RelayStats()
         self.observer: Observer = NOBODY
         self.ours: Ours | None = None  # everything is
@@ -273,6 +277,7 @@ class Sender:
             self.stats.retried += 1
             self._follow(item.place.lane, verdict.moved_to)
         elif fate.state == QUEUED:
+            self._warn(item, verdict)
             self._again(lane, item, fate, now_ms)
         elif verdict.outcome == "gone":
             self._gone(lane, item, fate, verdict)
@@ -280,6 +285,14 @@ class Sender:
             if fate.state == DEAD:
                 log.warning("%s to %s is dead: %s", item.call.method, item.lane, fate.error)
             self._finish(lane, fate, verdict)
+
+    def _warn(self, item: OutboxItem, verdict: Verdict) -> None:
+        """Says now and then that messages wait, and why. A limit is nothing to be said."""
+        now = self._clock.monotonic()
+        if verdict.retry_after_s or now - self._warned_at < WARN_EVERY_S:
+            return
+        self._warned_at = now
+        log.warning("%s to %s is tried again: %s", item.call.method, item.lane, verdict.error)
 
     def _limited(self, bot: Bot, place: Address, verdict: Verdict) -> None:
         self.stats.limited_429 += 1

@@ -204,8 +204,14 @@ def test_that_another_chat_is_gone_or_moved_does_not_end_this_one() -> None:
     assert send(other, answer(400, "x", migrate_to_chat_id=-1001)).outcome == "refused"
 
 
-def test_a_bad_token_or_method_says_what_to_check() -> None:
-    assert "TELEGRAM_TOKEN" in send(SAY, answer(401, "Unauthorized")).error
+def test_a_message_outlives_a_bad_token_which_is_told() -> None:
+    verdict = send(SAY, answer(401, "Unauthorized"))
+
+    assert verdict.outcome == "retry"
+    assert "TELEGRAM_TOKEN" in verdict.error
+
+
+def test_a_bad_method_says_what_to_check() -> None:
     assert "no method 'sendMessage'" in send(SAY, answer(404, "Not Found")).error
 
 

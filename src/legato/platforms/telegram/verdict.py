@@ -110,7 +110,9 @@ def _refused(call: Call, place: Address, answer: wire.Answer, code: int) -> Verd
     if gone and ours:
         return Verdict("gone", error=error, code=code)
     if code == 401:
+        # Nothing is wrong with the message: it goes out once this process, or the next, has the right token.
         error = "Telegram refused the bot's token (401): check TELEGRAM_TOKEN"
-    elif code == 404:
+        return Verdict("retry", error=error, code=code)
+    if code == 404:
         error = f"Telegram knows no method {call.method!r}, or not this bot's token (404)"
     return Verdict("refused", error=error, code=code)
