@@ -26,6 +26,11 @@ ENV = {"TELEGRAM_TOKEN": TOKEN, "TELEGRAM_SECRET": SECRET, "LEGATO_LISTEN": "127
         (("worker", "--queue", QUEUE, "--store", STORE.replace("sql", "sqk")), "LEGATO_STORE"),
         (("worker", "--queue", QUEUE, "--store", STORE.replace(":1/", ":x/")), "legato"),
         (("run", "--store", STORE), "127.0.0.1:1"),
+        (("run", "--store", STORE.replace("-of-a", "/of-a")), "%2F"),
+        (("run", "--store", STORE.replace("canary-of-a", "1/canary-of-a")), "%2F"),
+        (("run", "--store", STORE.replace("-store", "#store")), "%23"),
+        (("run", "--store", STORE.replace("-store", "?x=store")), "%3F"),
+        (("worker", "--queue", QUEUE.replace("-of-a", "/of-a"), "--store", STORE), "%2F"),
     ],
 )
 async def test_a_password_in_an_address_does_not_show(

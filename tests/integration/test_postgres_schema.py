@@ -182,6 +182,8 @@ async def test_settings_that_cannot_work_are_told_with_the_cure(
         await opened(f"postgresql://u:canary@127.0.0.1:{shared_postgres.port}/x?sslmode=maybe")
     assert "canary" not in str(caught.value)
     assert caught.value.__cause__ is None
+    with pytest.raises(ConfigError, match=r'"poool".*behind the \? in LEGATO_STORE'):
+        await opened(f"{postgres_url}{'&' if '?' in postgres_url else '?'}poool=3")
     with pytest.raises(
         StoreUnavailable, match=r"PostgreSQL at 127.0.0.1:1/x: .*Connect call failed"
     ):

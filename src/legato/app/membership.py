@@ -134,6 +134,8 @@ class Membership:
         already wait for it.
         """
         self._closing = True
+        if not self._loops:
+            return  # it never took part
         others = self.workers - {self._holder}
         await self._release([self._me])
         if others and self.units:

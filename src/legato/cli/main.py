@@ -9,6 +9,7 @@ from typing import Any
 
 EXIT_CONFIG = 2
 """It cannot run like this: one line on stderr says why, as argparse's own errors do."""
+CLUSTER_STORE = "postgresql://user:password@host/database"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -155,7 +156,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--public-url", metavar="URL", help="webhooks come to URL/<platform>")
     parser.add_argument("--cache", metavar="N", help="conversations kept in memory, 0 for none")
     parser.add_argument(
-        "--drain", metavar="SECONDS", type=float, default=8.0, help="how long an end may take (8)"
+        "--drain",
+        metavar="SECONDS",
+        type=_seconds,
+        default=8.0,
+        help="how long an end may take (8)",
     )
     parser.add_argument("--verbose", action="store_true", help="log everything")
 
@@ -170,14 +175,18 @@ def _add_gateway(parser: argparse.ArgumentParser) -> None:
         default="",
         help="where they go instead: several `legato run`, each with a store of its own",
     )
-    _add_store(parser)
+    _add_store(parser, CLUSTER_STORE)
     parser.add_argument("--listen", metavar="HOST:PORT", help="where webhooks come to")
     parser.add_argument(
         "--share-port", action="store_true", help="several gateways listen at this address"
     )
     parser.add_argument("--public-url", metavar="URL", help="sets webhooks to URL/<platform>")
     parser.add_argument(
-        "--drain", metavar="SECONDS", type=float, default=8.0, help="how long an end may take (8)"
+        "--drain",
+        metavar="SECONDS",
+        type=_seconds,
+        default=8.0,
+        help="how long an end may take (8)",
     )
     parser.add_argument("--verbose", action="store_true", help="log everything")
 
@@ -185,7 +194,7 @@ def _add_gateway(parser: argparse.ArgumentParser) -> None:
 def _add_worker(parser: argparse.ArgumentParser) -> None:
     _add_target(parser)
     parser.add_argument("--queue", metavar="URL", help="where updates come from, as in amqp://host")
-    _add_store(parser)
+    _add_store(parser, CLUSTER_STORE)
     parser.add_argument("--listen", metavar="HOST:PORT", help="where metrics and health are served")
     parser.add_argument("--name", default="", help="of this process, in logs (the machine's)")
     parser.add_argument(
@@ -197,7 +206,11 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cache", metavar="N", help="conversations kept in memory, 0 for none")
     parser.add_argument(
-        "--drain", metavar="SECONDS", type=float, default=8.0, help="how long an end may take (8)"
+        "--drain",
+        metavar="SECONDS",
+        type=_seconds,
+        default=8.0,
+        help="how long an end may take (8)",
     )
     parser.add_argument("--verbose", action="store_true", help="log everything")
 
@@ -210,7 +223,7 @@ def _add_listen(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="where updates go: amqp://... (default: LEGATO_QUEUE), or the https://... of a function",
     )
-    _add_store(parser)
+    _add_store(parser, CLUSTER_STORE)
     parser.add_argument("--listen", metavar="HOST:PORT", help="where metrics and health are served")
     parser.add_argument("--name", default="", help="of this process, in logs (the machine's)")
     parser.add_argument(
@@ -323,8 +336,20 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", help="bot.py, or package.module:app")
 
 
-def _add_store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--store", metavar="URL", help="as in sqlite:///bot.db")
+def _add_store(
+    parser: argparse.ArgumentParser, example: str = "sqlite:///bot.db, postgresql://..."
+) -> None:
+    parser.add_argument("--store", metavar="URL", help=f"as in {example}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: write a number of seconds, 0 or more")
+    return seconds
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

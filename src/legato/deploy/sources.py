@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from legato.app.runtime import Runtime
 
 
-def of_runtime(runtime: Runtime) -> Iterator[Sample]:
+def of_runtime(runtime: Runtime, elsewhere: int = 0) -> Iterator[Sample]:
     """What a runtime, its Turns and its relay have counted.
 
     Of counters with labels, those that alerts look at begin at 0: one that first appears as 1 has not
     grown, to Prometheus.
+
+    Args:
+        runtime: What is looked at.
+        elsewhere: Updates being worked on that the runtime does not know of, as letters are.
     """
     for dialog in runtime.app.dialogs:
         yield Sample("legato_turns_total", 0, (dialog.name, "failed"))
@@ -29,7 +33,7 @@ def of_runtime(runtime: Runtime) -> Iterator[Sample]:
     yield Sample("legato_duplicate_updates_total", stats["duplicates"])
     yield Sample("legato_malformed_updates_total", stats["malformed"])
     yield Sample("legato_poison_updates_total", runtime.trials.given_up)
-    yield Sample("legato_busy_updates", runtime.busy)
+    yield Sample("legato_busy_updates", runtime.busy + elsewhere)
     yield Sample("legato_cache_hits_total", turns["cached"])
     yield Sample("legato_cache_misses_total", turns["replayed"])
     yield Sample("legato_cached_conversations", len(runtime.turns.cache))

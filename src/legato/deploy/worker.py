@@ -233,7 +233,10 @@ class _Worker:
         left = await runtime.stop(self._options.drain_s / 4)
         if server is not None:
             await server.ended()
-        log.info("stopped; %d messages were in hand, another worker sends them", left)
+        log.info(
+            "stopped%s",
+            f"; {left} messages were in hand, another worker sends them" if left else "",
+        )
 
     # -- its state ----------------------------------------------------------------------------
 
@@ -249,7 +252,7 @@ class _Worker:
             return bool(membership.workers) and runtime.share.good()
 
         def samples() -> Iterator[Sample]:
-            yield from of_runtime(runtime)
+            yield from of_runtime(runtime, duties.actors.busy)
             yield from of_worker(duties.actors, membership)
 
         health.add("queue", connected)

@@ -83,3 +83,15 @@ def test_leases_that_cannot_be_renewed_stop_all_work_before_another_has_it() -> 
 
     with simulation(2) as sim:
         sim.run(run(sim))
+
+
+class Unasked(MemoryLeases):
+    """Of a store that was never opened."""
+
+    async def release(self, holder: str, names: Collection[str]) -> None:
+        raise AssertionError("there was nothing to give up")
+
+
+def test_who_never_took_part_ends_without_asking_the_store() -> None:
+    with simulation(1) as sim:
+        sim.run(member(sim, Unasked(sim.clock), "a", Desk()).close(1.0))

@@ -196,6 +196,15 @@ def test_a_command_that_is_none_shows_how_it_is_used(
     assert "usage: legato" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["-1", "soon", "inf"])
+def test_a_time_that_an_end_cannot_take_is_told(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["worker", "bot.py", "--drain", text])
+    assert "write a number of seconds, 0 or more" in capsys.readouterr().err
+
+
 def test_help_comes_without_importing_what_runs_bots() -> None:
     import subprocess
 

@@ -85,7 +85,10 @@ class Address:
         else:
             host, _, port = text.partition(":")
         if not host or not (port or "0").isdecimal() or int(port or 0) > 65535:
-            raise ConfigError(f"the broker's address has no usable host and port: {FORM}")
+            raise ConfigError(
+                f"the broker's address has no usable host and port: {FORM}, with special characters of a "
+                "password as %2F, %40 and so on"
+            )
         return host, int(port or (5671 if self.tls else 5672))
 
     def _read(self, query: str) -> dict[str, str]:

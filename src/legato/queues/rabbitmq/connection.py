@@ -136,9 +136,15 @@ class Connection(asyncio.Protocol):
             return frame
         if isinstance(frame, amqp.Connection.Close):
             if frame.reply_code == 403:
-                raise BadToken("the broker refuses this user name and password")
+                raise BadToken(
+                    "the broker refuses this user name and password: check those in LEGATO_QUEUE (special "
+                    "characters as %40 and so on), or make them there: rabbitmqctl add_user"
+                )
             if frame.reply_code in (402, 530):
-                raise ConfigError(f"the broker refuses the virtual host: {frame.reply_text}")
+                raise ConfigError(
+                    f"the broker refuses the virtual host: {frame.reply_text}. Name another in LEGATO_QUEUE, or "
+                    "make it and let this user in: rabbitmqctl add_vhost, set_permissions"
+                )
         raise Unavailable(f"the broker ended the login: {self.why}")
 
     async def channel(self) -> Channel:

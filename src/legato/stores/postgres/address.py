@@ -57,6 +57,12 @@ def where_is(url: str) -> Where:
         ) from None
     if parts.scheme not in ("postgres", "postgresql"):
         raise ConfigError(f"LEGATO_STORE is no address of a PostgreSQL database: write {EXAMPLE}")
+    if ("@" not in parts.netloc and "@" in f"{parts.path}{parts.query}") or parts.fragment:
+        # What is taken for host or path is a piece of the password, so none of it may be shown.
+        raise ConfigError(
+            "LEGATO_STORE: special characters of user and password must be written as / %2F, ? %3F, # %23, "
+            f"@ %40, as in {EXAMPLE.replace('secret', 'se%2Fcret')}"
+        )
     schema = query.pop("schema", "legato")
     if not _SCHEMA.fullmatch(schema) or schema.startswith("pg_"):
         raise ConfigError(

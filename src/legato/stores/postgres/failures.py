@@ -83,6 +83,8 @@ def refused_at_start(error: BaseException, name: str) -> LegatoError:
         return ConfigError(f"{what}. Check user and password in LEGATO_STORE.")
     if code == "3D000":
         return ConfigError(f"{what}. Create it (createdb), or name another one in LEGATO_STORE.")
+    if code == "42704":
+        return ConfigError(f"{what}. Check what stands behind the ? in LEGATO_STORE.")
     if code == "42501":
         return ConfigError(
             f"{what}. The user must be allowed to create the schema (GRANT CREATE ON DATABASE), or an "
