@@ -8,7 +8,7 @@ from functools import partial
 
 from legato.abc import Clock, Store
 from legato.app.share import WHOLE, Share
-from legato.errors import StoreError
+from legato.app.tasks import raise_common
 from legato.model.records import Conversation
 
 PAGE = 500
@@ -73,10 +73,7 @@ class Alarm:
             task.add_done_callback(partial(self._over, row.key))
             tasks.append(task)
         done, _ = await asyncio.wait(tasks, timeout=self._patience_s)
-        for task in done:
-            error = None if task.cancelled() else task.exception()  # cancelled: its slot was lost
-            if isinstance(error, StoreError):  # any other was logged, and holds up no other page
-                raise error
+        raise_common(done)
 
     def _over(self, key: str, task: asyncio.Task[None]) -> None:
         self._waking.discard(key)

@@ -14,7 +14,7 @@ from legato.app.dispatch import Dispatcher
 from legato.app.knobs import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from legato.app.lanes import Lanes
 from legato.app.poison import Trials
-from legato.app.tasks import Task
+from legato.app.tasks import Task, raise_common
 from legato.errors import StoreError, Unavailable
 from legato.model.events import Address, AnyEvent
 from legato.model.records import RUNNING, Conversation, Mail
@@ -188,12 +188,9 @@ def _opened(mail: Mail) -> AnyEvent | None:
 
 
 async def _over(tasks: list[Task], patience_s: float | None) -> None:
-    """Waits for all. What fails otherwise than by the store is logged already, and is nobody else's
-    concern: a process must start, and a worker take up its shards, whatever lies there.
+    """Waits for all. A bug in one is nobody else's concern: a process must start, and a worker take up its
+    shards, whatever lies there.
     """
     if tasks:
         done, _ = await asyncio.wait(tasks, timeout=patience_s)
-        for task in done:
-            error = None if task.cancelled() else task.exception()
-            if isinstance(error, StoreError):
-                raise error
+        raise_common(done)

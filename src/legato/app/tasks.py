@@ -76,4 +76,16 @@ async def cancelled(tasks: Sequence[Task]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-__all__ = ["Tasks", "cancelled"]
+def raise_common(over: Collection[Task]) -> None:
+    """Raises what is the matter of all, if it ended one of these tasks: the store is away, the process ends.
+    A bug in one of them was logged by `Tasks`, and a cancelled one has lost its slot.
+    """
+    for task in over:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and (
+            isinstance(error, StoreError) or not isinstance(error, Exception)
+        ):
+            raise error
+
+
+__all__ = ["Tasks", "cancelled", "raise_common"]
