@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from legato.aws import service
 from legato.errors import StoreUnavailable
 from legato.model.records import COMMITTED, CONFLICT, SENT, Commit, Committed, Mail, Settled
-from legato.stores.dynamodb import DynamoDBStore, client
+from legato.stores.dynamodb import DynamoDBStore
 from legato.stores.dynamodb.failures import Unknown
 from legato.testing.conformance._samples import KEY, begin, done, item, proceed, texts
 from tests.faults.proxy import Proxy
@@ -25,7 +26,7 @@ LOST = ("lost", "answer lost", "late")
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PAUSE_S", 0.001)
+    monkeypatch.setattr(service, "PAUSE_S", 0.001)
 
 
 @asynccontextmanager

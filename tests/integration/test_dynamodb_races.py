@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from legato.aws import service
 from legato.errors import StoreCorrupt, StoreUnavailable
 from legato.model.records import CONFLICT, SENT, Call, Commit, Committed, Mail, Settled
 from legato.model.shards import slot_of_key
-from legato.stores.dynamodb import DynamoDBStore, client, writer
+from legato.stores.dynamodb import DynamoDBStore, writer
 from legato.stores.dynamodb.items import keyed
 from legato.testing.conformance._samples import KEY, begin, done, item, proceed, row
 from tests.integration.dynamodb_kit import Trouble, troubled
@@ -21,7 +22,7 @@ CONSUME = Commit(at_ms=5, update_id="m")
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PAUSE_S", 0.001)
+    monkeypatch.setattr(service, "PAUSE_S", 0.001)
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 import pytest
 
 from legato.errors import ConfigError
-from legato.stores.dynamodb.address import where_is, who_asks
+from legato.stores.dynamodb.address import where_is
 
 
 def test_region_and_endpoint_come_from_the_address_or_the_environment() -> None:
@@ -56,15 +56,3 @@ def test_what_is_no_address_is_refused_without_a_secret(url: str, said: str) -> 
     with pytest.raises(ConfigError, match=said) as raised:
         where_is(url, {})
     assert "canary" not in str(raised.value)
-
-
-def test_credentials_stand_in_the_environment() -> None:
-    """As Lambda sets them; a token only where they are temporary."""
-    pair = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "canary"}
-    who = who_asks(pair)
-    assert (who.key, who.secret, who.token) == ("id", "canary", "")
-    assert who_asks(pair | {"AWS_SESSION_TOKEN": "t"}).token == "t"
-    for name in pair:
-        with pytest.raises(ConfigError, match="export-credentials") as raised:
-            who_asks({**pair, name: ""})
-        assert "canary" not in str(raised.value)

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from legato.abc import HttpClient, HttpRequest, HttpResponse
+from legato.aws import service
+from legato.aws.service import Refused
 from legato.errors import ConfigError, LegatoError, StoreCorrupt, StoreError, StoreUnavailable
 from legato.model.records import Commit, Settled
-from legato.stores.dynamodb import DynamoDBStore, client, table
-from legato.stores.dynamodb.failures import Refused, explained
+from legato.stores.dynamodb import DynamoDBStore, table
+from legato.stores.dynamodb.failures import explained
 from legato.testing.conformance._samples import KEY, begin
 
 URL = "dynamodb://my-bot?region=eu-central-1"
@@ -51,7 +53,7 @@ def _who(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
     for name in ("AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(client, "PAUSE_S", 0.0)
+    monkeypatch.setattr(service, "PAUSE_S", 0.0)
     monkeypatch.setattr(table, "PAUSE_S", 0.0)
 
 

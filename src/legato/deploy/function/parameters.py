@@ -101,8 +101,8 @@ def signed(body: bytes, environ: MutableMapping[str, str]) -> HttpRequest:
     import time
 
     from legato.abc.http import HttpRequest
-    from legato.stores.dynamodb.address import who_asks
-    from legato.stores.dynamodb.signing import Signer
+    from legato.aws.address import who_asks
+    from legato.aws.signing import Signer
 
     region = environ.get("AWS_REGION", "") or environ.get("AWS_DEFAULT_REGION", "")
     if not region:

@@ -12,7 +12,7 @@ nothing that must be seen at once is read from one.
     fates.py    what became of outbox items
     items.py    between records and items; large values go on in further items
     table.py    keys, indexes, and how the table is made
-    client.py   signed requests, tried again;  signing.py  Signature Version 4
+    client.py   signed requests (legato.aws), tried again
     clock.py    numbers that grow;  address.py  the URL;  failures.py  errors in our words
 
 Layout and why: docs/decisions/0018-dynamodb-layout.md.

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from legato.aws.address import endpoint_of, parameters, region_of
 from legato.errors import ConfigError
-from legato.stores.dynamodb.signing import Credentials
 
 EXAMPLE = "dynamodb://my-bot?region=eu-central-1"
 _TABLE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
-_HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 MOST_SPREAD = 64
 
 
@@ -66,19 +65,14 @@ def where_is(url: str, environment: Mapping[str, str] = os.environ) -> Where:
             f"LEGATO_STORE is no address of a DynamoDB table: write {EXAMPLE} (a name is 3 to 255 of "
             "letters, digits and _.-)"
         )
-    query = _query(text)
-    region = query.pop("region", "") or environment.get("AWS_REGION", "")
-    region = region or environment.get("AWS_DEFAULT_REGION", "")
-    if not region or not _HOST.issuperset(region):
+    query = parameters(text)
+    region = region_of(query, environment)
+    if not region:
         raise ConfigError(
             f"LEGATO_STORE: which region is the table {table} in? Write {EXAMPLE} or set AWS_REGION"
         )
-    endpoint = query.pop("endpoint", "") or environment.get("AWS_ENDPOINT_URL_DYNAMODB", "")
-    endpoint = endpoint or environment.get("AWS_ENDPOINT_URL", "")
-    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    endpoint = (endpoint or f"https://dynamodb.{region}.{domain}").removesuffix("/")
-    kind, sep, host = endpoint.partition("://")
-    if kind not in ("http", "https") or not sep or not host or set("/?#@ ") & set(host):
+    endpoint = endpoint_of(query, "dynamodb", region, environment)
+    if not endpoint:
         raise ConfigError("LEGATO_STORE: endpoint= must look like http://127.0.0.1:4566")
     where = Where(
         table=table,
@@ -95,36 +89,6 @@ def where_is(url: str, environment: Mapping[str, str] = os.environ) -> Where:
     if query:
         raise ConfigError(f"LEGATO_STORE: {min(query)!r:.40} is no parameter of a DynamoDB store")
     return where
-
-
-def who_asks(environment: Mapping[str, str] = os.environ) -> Credentials:
-    """The credentials of the environment, where Lambda puts a function's.
-
-    Raises:
-        ConfigError: There are none.
-    """
-    key = environment.get("AWS_ACCESS_KEY_ID", "")
-    secret = environment.get("AWS_SECRET_ACCESS_KEY", "")
-    if not key or not secret:
-        raise ConfigError(
-            "a DynamoDB store needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN, if "
-            "they are temporary) in the environment. In Lambda they are there by themselves; profiles and "
-            "the metadata services of EC2 and ECS are not read: "
-            "eval $(aws configure export-credentials --format env)"
-        )
-    return Credentials(key, secret, environment.get("AWS_SESSION_TOKEN", ""))
-
-
-def _query(text: str) -> dict[str, str]:
-    found = {}
-    for part in text.split("&") if text else ():
-        name, _, value = part.partition("=")
-        if "%" in value:
-            from urllib.parse import unquote
-
-            value = unquote(value)
-        found[name] = value
-    return found
 
 
 def _number(query: dict[str, str], name: str, default: int, least: int, most: int) -> int:

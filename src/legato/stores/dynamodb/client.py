@@ -7,34 +7,25 @@ says the same twice. So a request whose answer was lost is simply repeated.
 from __future__ import annotations
 
 import asyncio
-import os
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
 
-from legato.abc.http import HttpClient, HttpRequest, HttpResponse, MaybeSent, NotSent
+from legato.abc.http import HttpClient, MaybeSent, NotSent
+from legato.aws.service import EXPIRED, Refused, Service, pause_s, refusal
+from legato.aws.signing import Credentials
 from legato.errors import Misuse, StoreUnavailable
 from legato.stores.dynamodb.address import Where
-from legato.stores.dynamodb.failures import AGAIN, Refused, Unknown, explained
-from legato.stores.dynamodb.signing import Credentials, Signer
+from legato.stores.dynamodb.failures import AGAIN, Unknown, explained
 
 TRIES = 8
-PAUSE_S = 0.05
-LONGEST_PAUSE_S = 2.0
 WRITES = frozenset({"TransactWriteItems", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"})
 
 _T = TypeVar("_T")
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-def pause_s(number: int) -> float:
-    """How long to wait after so many failures: longer each time, and not all callers alike."""
-    longest: float = min(LONGEST_PAUSE_S, PAUSE_S * 2**number)
-    return longest * (64 + os.urandom(1)[0] % 192) / 256  # importing random costs a cold start
 
 
 class Client:
@@ -46,15 +37,21 @@ class Client:
         who: Gives the credentials; asked again when they have expired.
     """
 
-    __slots__ = ("_host", "_http", "_loop", "_room", "_signer", "_who", "where")
+    __slots__ = ("_http", "_loop", "_room", "_service", "where")
 
     def __init__(self, where: Where, http: HttpClient, who: Callable[[], Credentials]) -> None:
         self.where: Where = where
         self._http = http
-        self._who = who
-        self._host = where.endpoint.partition("://")[2]
+        self._service = Service(
+            where.endpoint,
+            where.region,
+            "dynamodb",
+            "DynamoDB_20120810",
+            http=http,
+            who=who,
+            timeout_s=where.timeout_s,
+        )
         self._room = asyncio.Semaphore(where.pool)
-        self._signer = self._signer_now()
         self._loop = asyncio.get_running_loop()
 
     async def close(self) -> None:
@@ -84,22 +81,22 @@ class Client:
                 await asyncio.sleep(pause_s(number - 1))
             try:
                 async with self._room:
-                    answer = await self._send(action, body)
+                    answer = await self._service.send(action, body)
             except NotSent as error:
                 failure = str(error)
                 continue
             except MaybeSent as error:
                 failure, unsure = str(error), action in WRITES
                 continue
-            refusal = _refusal(answer)
-            if refusal is None:
+            refused = refusal(answer)
+            if refused is None:
                 return _decode(answer.body)
-            failure = str(refusal)
-            if refusal.kind == "ExpiredTokenException" and number == 0:
-                self._signer = self._signer_now()
-            elif answer.status < 500 and refusal.kind not in AGAIN:
-                refusal.unsure = unsure
-                raise refusal
+            failure = str(refused)
+            if refused.kind == EXPIRED and number == 0:
+                self._service.renew()
+            elif answer.status < 500 and refused.kind not in AGAIN:
+                refused.unsure = unsure
+                raise refused
             else:
                 unsure = unsure or (answer.status >= 500 and action in WRITES)
         what = f"{self.where.name} cannot be used now: {failure}"
@@ -118,26 +115,8 @@ class Client:
         """The same for a request that names the table somewhere else."""
         try:
             return await self.call(action, request)
-        except Refused as refusal:
-            raise explained(refusal, self.where.name) from refusal
-
-    async def _send(self, action: str, body: bytes) -> HttpResponse:
-        headers = {
-            "host": self._host,
-            "content-type": "application/x-amz-json-1.0",
-            "x-amz-target": f"DynamoDB_20120810.{action}",
-        }
-        request = HttpRequest(
-            "POST",
-            f"{self.where.endpoint}/",
-            self._signer.signed(headers, body, time.time()),  # noqa: TID251 - no journal sees it
-            body,
-            timeout_s=self.where.timeout_s,
-        )
-        return await self._http.send(request)
-
-    def _signer_now(self) -> Signer:
-        return Signer(self._who(), self.where.region, "dynamodb")
+        except Refused as refused:
+            raise explained(refused, self.where.name) from refused
 
 
 async def together(works: Iterable[Awaitable[_T]]) -> list[_T]:
@@ -148,16 +127,3 @@ async def together(works: Iterable[Awaitable[_T]]) -> list[_T]:
             raise result
         found.append(result)
     return found
-
-
-def _refusal(answer: HttpResponse) -> Refused | None:
-    """What the service refused; None if it did what it was asked for."""
-    if answer.status == 200:
-        return None
-    try:
-        found = _decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        found = {}
-    kind = str(found.get("__type", "")).rpartition("#")[2] or f"HTTP {answer.status}"
-    text = str(found.get("message") or found.get("Message") or "")
-    return Refused(kind, text, found)

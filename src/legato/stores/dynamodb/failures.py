@@ -5,8 +5,7 @@ Kinds: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programm
 
 from __future__ import annotations
 
-from typing import Any
-
+from legato.aws.service import Refused
 from legato.errors import ConfigError, LegatoError, StoreCorrupt, StoreError, StoreUnavailable
 
 CANCELED = "TransactionCanceledException"
@@ -54,24 +53,6 @@ _NOT_LET_IN = frozenset(
         "UnrecognizedClientException",
     }
 )
-
-
-class Refused(Exception):
-    """The service's answer is an error that trying again does not mend. Private to this package.
-
-    Attributes:
-        kind: "ValidationException" ...
-        text: What it says.
-        answer: The whole answer.
-        unsure: Whether an earlier try of the same request may have been carried out.
-    """
-
-    def __init__(self, kind: str, text: str, answer: dict[str, Any]) -> None:
-        super().__init__(f"{kind}: {text}")
-        self.kind = kind
-        self.text = text
-        self.answer = answer
-        self.unsure = False
 
 
 class Unknown(StoreUnavailable):

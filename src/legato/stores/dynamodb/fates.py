@@ -7,11 +7,12 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from legato.aws.service import Refused, pause_s
 from legato.errors import StoreUnavailable
 from legato.model.records import SENT, Settled
-from legato.stores.dynamodb.client import TRIES, Client, pause_s, together
+from legato.stores.dynamodb.client import TRIES, Client, together
 from legato.stores.dynamodb.clock import EPOCH_US, end_of_life, is_long, slot_of_id
-from legato.stores.dynamodb.failures import CANCELED, CONDITION, LATER, Refused, explained
+from legato.stores.dynamodb.failures import CANCELED, CONDITION, LATER, explained
 from legato.stores.dynamodb.items import (
     Item,
     get_n,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from legato.aws.service import pause_s
 from legato.model.records import (
     FAILED,
     HELD,
@@ -14,7 +15,7 @@ from legato.model.records import (
     Conversation,
     Loaded,
 )
-from legato.stores.dynamodb.client import Client, pause_s, together
+from legato.stores.dynamodb.client import Client, together
 from legato.stores.dynamodb.items import (
     Item,
     conversation,

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from legato.abc.http import HttpClient
 from legato.abc.store import Store
+from legato.aws.address import who_asks
 from legato.errors import StoreError, StoreUnavailable, Unsupported
 from legato.model.records import (
     COMMITTED,
@@ -22,7 +23,7 @@ from legato.model.records import (
     OutboxItem,
     Settled,
 )
-from legato.stores.dynamodb.address import Where, where_is, who_asks
+from legato.stores.dynamodb.address import Where, where_is
 from legato.stores.dynamodb.client import Client
 from legato.stores.dynamodb.clock import Numbers, now_us
 from legato.stores.dynamodb.fates import Fates

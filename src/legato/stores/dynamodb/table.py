@@ -22,13 +22,13 @@ from typing import Any
 
 from msgspec import Struct
 
+from legato.aws.service import Refused
 from legato.errors import ConfigError, StoreNewer, StoreUnavailable
 from legato.stores.dynamodb.client import Client
 from legato.stores.dynamodb.failures import (
     CONDITION,
     IN_USE,
     NO_TABLE,
-    Refused,
     explained,
     refused_at_start,
 )

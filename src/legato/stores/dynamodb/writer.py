@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from legato.aws.service import Refused, pause_s
 from legato.errors import StoreError, StoreUnavailable
 from legato.model.records import COMMITTED, CONFLICT, DUPLICATE, Commit, Committed
-from legato.stores.dynamodb.client import TRIES, Client, pause_s
+from legato.stores.dynamodb.client import TRIES, Client
 from legato.stores.dynamodb.clock import Numbers, number_of
-from legato.stores.dynamodb.failures import CANCELED, LATER, Refused, Unknown, explained
+from legato.stores.dynamodb.failures import CANCELED, LATER, Unknown, explained
 from legato.stores.dynamodb.items import (
     Item,
     Seat,

@@ -1,7 +1,7 @@
 """AWS Signature Version 4 for requests whose body is in memory and whose path is "/".
 
 As https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html says (read
-2026-11). Compared with botocore's signer in tests/unit/stores/test_dynamodb_signing.py.
+2026-11). Compared with botocore's signer in tests/unit/aws/test_signing.py.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from legato.stores.dynamodb.signing import Credentials, Signer
+from legato.aws.signing import Credentials, Signer
 from tests.servers.ministack import ministack_python
 
 JUDGE = """
