@@ -151,6 +151,19 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--console", action="store_true", default=None, help="talk to it in the terminal"
     )
     parser.add_argument("--reload", action="store_true", help="start anew when its files change")
+    parser.add_argument(
+        "--tunnel",
+        action="store_const",
+        const="auto",
+        default="",
+        help="get a public address for development, by cloudflared or ngrok",
+    )
+    parser.add_argument(
+        "--tunnel-by",
+        metavar="HOW",
+        dest="tunnel",
+        help="the same by cloudflared, ngrok, ssh:user@host, or a command with {port} in it",
+    )
     parser.add_argument("--listen", metavar="HOST:PORT", help="where the web server listens")
     _add_store(parser)
     parser.add_argument("--public-url", metavar="URL", help="webhooks come to URL/<platform>")
