@@ -27,15 +27,14 @@ from tests.servers import free_port
 WHEEL = "aws-sam-cli==1.170.0"
 WHEEL_SHA256 = "24ebaf5ecba38dc1758089968cb89ab61e124b84e92a344fc7a2771a47f4d0bf"
 EMULATOR = "samcli/local/rapid/aws-lambda-rie-{}"
-SHIFT = """
+CLOCK = """
 import os, time
-_real = time.time_ns
-def _shifted():
-    with open(os.environ["SHIFT"]) as file:
-        return _real() + int(file.read() or 0) * 1_000_000_000
-time.time_ns = _shifted
+def _told():
+    with open(os.environ["CLOCK"]) as file:
+        return int(file.read()) * 1_000_000_000
+time.time_ns = _told
 """
-"""As sitecustomize: lets a test move the clock of a process, whatever runs in it."""
+"""As sitecustomize: in a process, whatever runs in it, it is as late as a file says, and no later."""
 DIRECT = """
 import asyncio, json, sys
 from handler import handler
