@@ -96,6 +96,10 @@ async def test_a_bot_is_deployed_changed_rolled_back_and_destroyed(
         assert await account.live() == 1
 
         account.edit(EXAMPLE + NEW_ORDER)
+        shown = await account.deploy("--queue", "--diff")
+        assert "modify  Function (AWS::Lambda::Function)" in shown
+        assert "add     Queue (AWS::SQS::Queue)" in shown
+        assert await account.live() == 1
         await account.deploy("--queue")
         assert await account.live() == 2
         cid.sends("tea")
@@ -115,6 +119,11 @@ async def test_a_bot_is_deployed_changed_rolled_back_and_destroyed(
         await cid.gets("milk it is.", timeout_s=30)
 
         table = (await account.outputs())["Table"]
+        told = json.loads(await account.legato("status", "--json"))
+        assert told["live"] == 1
+        assert [one["number"] for one in told["versions"]] == [1, 2]
+        assert told["conversations"] == {}
+        assert "a request to /telegram was refused" in await account.legato("logs")
         await account.legato("destroy")
         await _check_that_nothing_is_left(account, telegram, table)
 

@@ -9,7 +9,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from legato.errors import ConfigError
 
@@ -22,18 +22,35 @@ if TYPE_CHECKING:
 ACTIONS = ("rollback", "status", "logs", "destroy")
 
 
+class _Mixed(argparse.ArgumentParser):
+    """Takes its words with options between them: `rollback --to 3 bot.py`."""
+
+    _inside = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._inside:  # some Pythons parse words and options apart, by this method
+            return super().parse_known_args(args, namespace)
+        self._inside = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._inside = False
+
+
 def add_deploy(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     from legato.cli.package import add_machine
 
-    clouds = parser.add_subparsers(dest="cloud", required=True, metavar="cloud")
-    aws = clouds.add_parser("aws", help="AWS Lambda, by CloudFormation", allow_abbrev=False)
-    aws.add_argument(
-        "words",
-        nargs="+",
-        metavar="[rollback|status|logs|destroy] bot.py",
-        help="what, of which bot",
+    clouds = parser.add_subparsers(
+        dest="cloud", required=True, metavar="cloud", parser_class=_Mixed
     )
+    aws = clouds.add_parser(
+        "aws",
+        help="AWS Lambda, by CloudFormation",
+        usage=f"legato deploy aws [{'|'.join(ACTIONS)}] bot.py [options]",
+        allow_abbrev=False,
+    )
+    aws.add_argument("words", nargs="+", metavar="bot.py", help="what to do, with which bot")
     add = aws.add_argument
     add("--region", metavar="REGION", default="", help="as in eu-central-1 (AWS_REGION)")
     add("--name", metavar="NAME", default="", help="of the stack: legato-NAME (the App's)")

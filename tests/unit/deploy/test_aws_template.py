@@ -23,7 +23,7 @@ from legato.stores.dynamodb.table import definition
 
 WANTED = Wanted(
     place=Place("adder"),
-    target=target_of("aws"),
+    target=target_of("aws", "arm64", "3.13"),
     sha256="ab" * 32,
     entry="adder.py:app",
     variables={"TELEGRAM_API": "https://x.example"},

@@ -46,9 +46,7 @@ def function_url() -> tuple[Resources, Any]:
 
 def http_api() -> tuple[Resources, Any]:
     """The same by an API Gateway: for a domain of your own, or a firewall before it. It cuts at 30 s."""
-    source = (
-        "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/$default/POST/*"
-    )
+    source = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/*/*"
     resources = {
         "Api": {
             "Type": "AWS::ApiGatewayV2::Api",

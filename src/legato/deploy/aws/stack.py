@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from secrets import token_hex
 from typing import Any
 
 from msgspec import Struct
@@ -13,7 +14,8 @@ from legato.errors import ConfigError
 
 ABSENT = "ValidationError"
 GOOD = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
-UNBORN = ("REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
+ENDED = ("_COMPLETE", "_FAILED")
+UNBORN = ("REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
 NOTHING = ("didn't contain changes", "No updates are to be performed")
 
 
@@ -103,7 +105,7 @@ def prepare(
     """
     stack = found(cloud, place)
     if stack is not None and stack.status in UNBORN:
-        _remove(cloud, place)  # it never worked, so there is nothing in it
+        remove(cloud, place)  # it never worked, so there is nothing in it
         stack = None
     if stack is not None and stack.status.endswith("_IN_PROGRESS"):
         raise ConfigError(
@@ -179,41 +181,44 @@ def carry_out(cloud: Cloud, place: Place, changes: Changes) -> Stack:
     Raises:
         ConfigError: It failed, and was taken back; the message says why.
     """
-    formation = cloud("cloudformation")
-    formation.execute_change_set(StackName=place.stack, ChangeSetName=changes.name)
-    state: list[Stack] = []
+    token = (
+        f"legato-{token_hex(8)}"  # events carry it: the state of before is not taken for the end
+    )
+    cloud("cloudformation").execute_change_set(
+        StackName=place.stack, ChangeSetName=changes.name, ClientRequestToken=token
+    )
+    ends: list[str] = []
 
     def ended() -> bool:
-        stack = found(cloud, place)
-        state[:] = [stack] if stack is not None else []
-        return bool(state) and not state[0].status.endswith(("_IN_PROGRESS", "CLEANUP_IN_PROGRESS"))
+        ends[:] = [
+            one["ResourceStatus"]
+            for one in _events(cloud, place, token)
+            if one["LogicalResourceId"] == place.stack and one["ResourceStatus"].endswith(ENDED)
+        ]
+        return bool(ends)
 
     watched(ended, f"the change of {place.stack}")
-    if state[0].status not in GOOD:
-        raise ConfigError(f"{place.stack}: {state[0].status}: {_reason(cloud, place)}")
-    return state[0]
+    if ends[0] not in GOOD:
+        raise ConfigError(f"{place.stack}: {ends[0]}: {_reason(_events(cloud, place, token))}")
+    return known(cloud, place)
 
 
-def _reason(cloud: Cloud, place: Place) -> str:
-    """What failed first."""
+def _events(cloud: Cloud, place: Place, token: str = "") -> list[dict[str, Any]]:
+    """What happened to the stack last, the newest first; of one operation, if it is named."""
     answer = cloud("cloudformation").describe_stack_events(StackName=place.stack)
-    reasons = []
-    for event in answer["StackEvents"]:  # the newest first
-        if event["ResourceStatus"].endswith("_FAILED"):
-            why = event.get("ResourceStatusReason", "")
-            reasons.append(f"{event['LogicalResourceId']}: {why}")
-        if event["LogicalResourceId"] == place.stack and event["ResourceStatus"] in (
-            "CREATE_IN_PROGRESS",
-            "UPDATE_IN_PROGRESS",
-        ):
-            break
+    return [
+        one for one in answer["StackEvents"] if not token or one.get("ClientRequestToken") == token
+    ]
+
+
+def _reason(events: list[dict[str, Any]]) -> str:
+    """What failed first."""
+    reasons = [
+        f"{one['LogicalResourceId']}: {one.get('ResourceStatusReason', '')}"
+        for one in events
+        if one["ResourceStatus"].endswith("_FAILED")
+    ]
     return reasons[-1] if reasons else "no resource says why"
-
-
-def _remove(cloud: Cloud, place: Place) -> None:
-    formation = cloud("cloudformation")
-    formation.delete_stack(StackName=place.stack)
-    watched(lambda: found(cloud, place) is None, f"the end of {place.stack}")
 
 
 def remove(cloud: Cloud, place: Place) -> None:
@@ -228,7 +233,8 @@ def remove(cloud: Cloud, place: Place) -> None:
     def gone() -> bool:
         stack = found(cloud, place)
         if stack is not None and stack.status == "DELETE_FAILED":
-            raise ConfigError(f"{place.stack} could not be deleted: {_reason(cloud, place)}")
+            why = _reason(_events(cloud, place))
+            raise ConfigError(f"{place.stack} could not be deleted: {why}")
         return stack is None
 
     watched(gone, f"the end of {place.stack}")

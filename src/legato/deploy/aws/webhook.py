@@ -21,6 +21,8 @@ from legato.errors import ConfigError
 NOTHING = {"telegram": b'{"update_id":0}'}
 """An update that every bot passes over, by platform."""
 TRIES = 12
+BROKEN = 4
+"""Times that an answer may say that the function failed: then it fails."""
 PAUSE_S = 0.5
 LONGEST_S = 5.0
 """A new permission takes a moment until it is known everywhere."""
@@ -124,7 +126,7 @@ async def probe(platform: Platform, http: HttpClient, url: str) -> tuple[int, in
 
 async def _until_open(http: HttpClient, request: HttpRequest) -> tuple[HttpResponse, int]:
     """The first answer of the function itself."""
-    pause_s, why = PAUSE_S, ""
+    pause_s, why, broken = PAUSE_S, "", 0
     for _ in range(TRIES):
         try:
             answer, ms = await _timed(http, request)
@@ -134,10 +136,17 @@ async def _until_open(http: HttpClient, request: HttpRequest) -> tuple[HttpRespo
             if answer.status not in (403, 404, 429) and answer.status < 500:
                 return answer, ms
             text = answer.body[:300].decode("utf-8", "replace")
-            why = FORBIDDEN if answer.status == 403 else f"{request.url}: {answer.status}: {text}"
+            broken += answer.status >= 500
+            why = FORBIDDEN if answer.status == 403 else _failure(request.url, answer.status, text)
+        if broken == BROKEN:
+            break
         await asyncio.sleep(pause_s)
         pause_s = min(LONGEST_S, 2 * pause_s)
     raise ConfigError(why)
+
+
+def _failure(url: str, status: int, text: str) -> str:
+    return f"{url}: {status}: {text} (`legato deploy aws logs` shows more)"
 
 
 async def _timed(http: HttpClient, request: HttpRequest) -> tuple[HttpResponse, int]:

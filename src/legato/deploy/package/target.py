@@ -8,6 +8,8 @@ https://yandex.cloud/en/docs/functions/concepts/limits, https://cloud.google.com
 
 from __future__ import annotations
 
+import sys
+
 from msgspec import Struct
 
 from legato.errors import ConfigError
@@ -114,7 +116,13 @@ class Target(Struct, frozen=True):
 
 
 def target_of(service: str, arch: str = "", python: str = "") -> Target:
-    """A target by its names; what is left out is the service's first machine and newest Python but one.
+    """A target by its names.
+
+    Args:
+        service: "aws", "yandex" or "google".
+        arch: The service's first one by default.
+        python: By default the version that runs this, whose bytecode can be made here; 3.12 where
+            that is older or unknown to the service.
 
     Raises:
         ConfigError: The service has no such machine or Python.
@@ -123,7 +131,8 @@ def target_of(service: str, arch: str = "", python: str = "") -> Target:
     if found is None:
         raise ConfigError(f"--target {service}: there are {', '.join(SERVICES)}")
     arch = arch or found.arches[0]
-    python = python or ("3.13" if "3.13" in found.pythons else list(found.pythons)[-1])
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    python = python or (here if here in found.pythons and here != "3.11" else "3.12")
     if arch not in found.arches:
         raise ConfigError(f"--arch {arch}: {service} has {', '.join(found.arches)}")
     if python not in found.pythons:
