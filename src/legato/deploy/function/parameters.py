@@ -101,15 +101,13 @@ def signed(body: bytes, environ: MutableMapping[str, str]) -> HttpRequest:
     import time
 
     from legato.abc.http import HttpRequest
-    from legato.aws.address import who_asks
+    from legato.aws.address import endpoint_of, region_of, who_asks
     from legato.aws.signing import Signer
 
-    region = environ.get("AWS_REGION", "") or environ.get("AWS_DEFAULT_REGION", "")
-    if not region:
+    region = region_of({}, environ)
+    endpoint = endpoint_of({}, "ssm", region, environ)
+    if not region or not endpoint:
         raise ConfigError("AWS_REGION is not set: in Lambda it is there by itself")
-    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    endpoint = environ.get("AWS_ENDPOINT_URL_SSM", "") or environ.get("AWS_ENDPOINT_URL", "")
-    endpoint = (endpoint or f"https://ssm.{region}.{domain}").removesuffix("/")
     headers = {
         "host": endpoint.partition("://")[2],
         "content-type": "application/x-amz-json-1.1",
