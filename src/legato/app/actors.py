@@ -218,7 +218,10 @@ class Actors:
         place = work.event.place
         if self._runtime.adapters(place) is None:
             # A gateway knows of the bot already: whoever is started with it next does the work.
-            raise Unavailable(f"no {place.platform} bot {place.bot} is set up here")
+            raise Unavailable(
+                f"no {place.platform} bot {place.bot} is set up here: give this process the token that the "
+                "others have, or end it"
+            )
         error = work.error
         if refused and error is not None:
             refuse = self._runtime.trials.refuse

@@ -24,6 +24,7 @@ from legato.outbox.backoff import Backoff
 from legato.outbox.bots import Bot
 from legato.outbox.dispatch import Dispatcher
 from legato.outbox.lanes import Asked, Lane
+from legato.outbox.notice import Notice
 from legato.outbox.ours import Ours, abandon, lost
 from legato.outbox.pacing import Pacing, Window
 from legato.outbox.settings import RelaySettings, RelayStats
@@ -33,8 +34,6 @@ from legato.outbox.verdicts import Fate, careful, judge
 
 log: logging.Logger = logging.getLogger("legato.relay")
 
-WARN_EVERY_S = 10.0
-"""How often the log says at most that messages cannot be delivered for now."""
 KEPT = 10_000
 """Moved chats and told conversations remembered; beyond it the oldest are forgotten."""
 
@@ -62,12 +61,12 @@ class Sender:
         "_http",
         "_lookup",
         "_moved",
+        "_notice",
         "_on_gone",
         "_on_idle",
         "_settings",
         "_store",
         "_told",
-        "_warned_at",
         "dispatch",
         "observer",
         "ours",
@@ -101,17 +100,13 @@ class Sender:
         self._bots: dict[tuple[str, str], Bot] = {}
         self._moved: dict[str, str] = {}
         self._told: dict[tuple[str, int], None] = {}
-        self._warned_at: float = -WARN_EVERY_S
+        self._notice: Notice = Notice(clock)
         self.stats: RelayStats = RelayStats()
         self.observer: Observer = NOBODY
         self.ours: Ours | None = None  # everything is
         self.settler: Settler = Settler(store, clock, self._backoff, settings.recent)
         self.dispatch: Dispatcher = Dispatcher(
-            clock,
-            self._deliver,
-            self.settler,
-            on_idle=on_idle,
-            concurrency=settings.concurrency,
+            clock, self._deliver, self.settler, on_idle=on_idle, concurrency=settings.concurrency
         )
         self.telling: set[int] = set()
         """Dead items that are settled once `on_gone` returned."""
@@ -277,7 +272,7 @@ class Sender:
             self.stats.retried += 1
             self._follow(item.place.lane, verdict.moved_to)
         elif fate.state == QUEUED:
-            self._warn(item, verdict)
+            self._notice.again(item, verdict)
             self._again(lane, item, fate, now_ms)
         elif verdict.outcome == "gone":
             self._gone(lane, item, fate, verdict)
@@ -285,14 +280,6 @@ class Sender:
             if fate.state == DEAD:
                 log.warning("%s to %s is dead: %s", item.call.method, item.lane, fate.error)
             self._finish(lane, fate, verdict)
-
-    def _warn(self, item: OutboxItem, verdict: Verdict) -> None:
-        """Says now and then that messages wait, and why. A limit is nothing to be said."""
-        now = self._clock.monotonic()
-        if verdict.retry_after_s or now - self._warned_at < WARN_EVERY_S:
-            return
-        self._warned_at = now
-        log.warning("%s to %s is tried again: %s", item.call.method, item.lane, verdict.error)
 
     def _limited(self, bot: Bot, place: Address, verdict: Verdict) -> None:
         self.stats.limited_429 += 1

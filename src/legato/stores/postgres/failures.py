@@ -90,6 +90,8 @@ def refused_at_start(error: BaseException, name: str) -> LegatoError:
             f"{what}. The user must be allowed to create the schema (GRANT CREATE ON DATABASE), or an "
             "administrator creates it: CREATE SCHEMA legato AUTHORIZATION user"
         )
+    if isinstance(error, OSError):
+        return StoreUnavailable(f"{what}. Does it run there, and is LEGATO_STORE right?")
     return explained(error, name)
 
 
