@@ -1,7 +1,9 @@
 """The same bot in the software of hosts: Google's framework, Azure's library, a plain ASGI server."""
 
 import asyncio
+import io
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +15,9 @@ import uvicorn
 
 from legato import App, Chat, Happened
 from legato.deploy.function.frozen import Frozen
+from legato.deploy.function.invocation import Invocation
 from legato.errors import ConfigError
+from legato.testing.clock import FakeClock
 from legato.testing.fake_telegram import FakeTelegram
 
 TOKEN, SECRET = "4200:canary-of-the-token", "canary-of-the-secret"
@@ -31,6 +35,8 @@ UPDATE = {
 BODY = json.dumps(UPDATE).encode()
 seen: list[Happened] = []
 left: list[asyncio.Task[None]] = []
+made: list[Any] = []
+begun, gate = threading.Event(), threading.Event()
 
 
 def app() -> App:
@@ -39,6 +45,11 @@ def app() -> App:
     @app.command("start")
     async def start(chat: Chat) -> None:
         await chat.say("Hello")
+
+    @app.command("block")
+    async def block(chat: Chat) -> None:
+        await chat.run(blocking)
+        await chat.say("unblocked")
 
     @app.command("soon")
     async def soon(chat: Chat) -> None:
@@ -58,6 +69,11 @@ def app() -> App:
     return app
 
 
+async def blocking() -> None:
+    begun.set()
+    assert gate.wait(20)  # the whole loop stands still
+
+
 async def careless() -> None:
     left.append(asyncio.create_task(forever()))
     await asyncio.sleep(0)
@@ -71,6 +87,8 @@ async def forever() -> None:
 def telegram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTelegram]:
     seen.clear()
     left.clear()
+    begun.clear()
+    gate.clear()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
     monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
@@ -78,6 +96,8 @@ def telegram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTe
     with FakeTelegram(token=TOKEN).threaded() as telegram:
         telegram.user("Ann", started=True)
         yield telegram
+        while made:
+            made.pop().function.close()
 
 
 def sent(telegram: FakeTelegram) -> list[str]:
@@ -94,8 +114,9 @@ def asking(text: str, number: int) -> bytes:
 # -- Google ---------------------------------------------------------------------------------------
 
 GOOGLE = """
-from tests.integration.test_function_hosts import app
+from tests.integration.test_function_hosts import app, made
 handler = app().google()
+made.append(handler)
 """
 
 
@@ -136,6 +157,31 @@ def test_googles_framework_hands_over_cloud_events_of_both_kinds(google: Any) ->
         headers, body = convert(event)
         assert client.post("/", data=body, headers=headers).status_code == 200
     assert [(e.kind, e.subject, e.data) for e in seen] == [(kind, "objects/cat.png", {"size": 7})]
+
+
+def test_a_request_that_waits_too_long_for_another_one_is_asked_for_again(
+    telegram: FakeTelegram,
+) -> None:
+    werkzeug = pytest.importorskip("werkzeug.wrappers")
+    handler = app().google(timeout_s=1.0, telegram_api=telegram.api)
+    made.append(handler)
+
+    def asked(text: str, number: int) -> Any:
+        environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/telegram", "wsgi.url_scheme": "https"}
+        environ["HTTP_X_TELEGRAM_BOT_API_SECRET_TOKEN"] = SECRET
+        content = asking(text, number)
+        wsgi = {"wsgi.input": io.BytesIO(content), "CONTENT_LENGTH": str(len(content))}
+        return handler(werkzeug.Request(environ | wsgi))
+
+    first = threading.Thread(target=asked, args=("/block", 1))
+    first.start()
+    assert begun.wait(20)
+    _, status, headers = asked("/start", 2)
+    assert (status, headers["retry-after"]) == (503, "1")
+    gate.set()
+    first.join(20)
+    body, status, _ = asked("/start", 2)
+    assert (status, json.loads(body)["text"]) == (200, "Hello")
 
 
 # -- Azure ----------------------------------------------------------------------------------------
@@ -209,7 +255,7 @@ async def test_a_frozen_server_does_everything_before_it_answers(telegram: FakeT
         assert (await client.get("/healthz")).text == "ok"
         await client.post("/telegram", content=asking("/soon", 2), headers=PROOF)
         await asyncio.sleep(0.02)
-        assert (await client.post("/tick")).text == "woken=1 left=0"
+        assert (await client.post("/tick")).text.endswith(" left=0")
         assert sent(telegram) == ["now"]
 
 
@@ -223,6 +269,31 @@ async def test_many_requests_at_once_are_worked_on_one_after_another(
         answers = await asyncio.gather(*posts)
     assert {answer.status_code for answer in answers} == {200}
     assert [answer.json()["text"] for answer in answers] == ["Hello"] * 20
+
+
+async def test_a_request_that_has_waited_too_long_is_asked_for_again(
+    telegram: FakeTelegram,
+) -> None:
+    frozen = app().asgi(frozen=True, timeout_s=20, telegram_api=telegram.api)
+    clock = frozen.function.clock = FakeClock()
+    frozen.function.invocation = Invocation(clock)
+    async with served(frozen) as client:
+        answers = []
+        for seconds in (14, 16):
+            async with frozen._alone():
+                post = asyncio.create_task(
+                    client.post("/telegram", content=asking("/start", seconds), headers=PROOF)
+                )
+                await frozen_waits(frozen)
+                clock.advance(seconds)
+            answers.append((await post).status_code)
+    assert answers == [200, 503]
+
+
+async def frozen_waits(frozen: Frozen) -> None:
+    async with asyncio.timeout(20):
+        while not frozen._alone()._waiters:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_the_bots_own_tasks_are_cancelled_and_the_servers_are_not(

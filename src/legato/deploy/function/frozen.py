@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from legato.abc import HttpRequest, HttpResponse
-from legato.deploy.function.core import Function
+from legato.deploy.function.core import Function, later
 from legato.deploy.function.core import answer as plain
 from legato.deploy.http import (
     Disconnected,
@@ -70,10 +70,15 @@ class Frozen:
         if scope["path"].endswith("/tick") and scope["method"] == "POST":
             found = await self.tick()
             return plain(200, " ".join(f"{name}={count}" for name, count in found.items()))
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        request = HttpRequest(scope["method"], target(scope), headers, body)
+        clock = self.function.clock
+        arrived = clock.monotonic()
         async with self._alone():
-            headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
-            request = HttpRequest(scope["method"], target(scope), headers, body)
-            return await self.function.request(request, self._timeout_s)
+            left_s = self._timeout_s - (clock.monotonic() - arrived)
+            if left_s < self._timeout_s / 4:
+                return later("others came first, and took its time", 1)
+            return await self.function.request(request, left_s)
 
     async def tick(self) -> dict[str, int]:
         """Lets timers fire; see Function.touch."""
