@@ -27,6 +27,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     Attributes:
         store: Address of the store, "" = the shell's default.
         queue: Address of the broker that a cluster's processes share, "" = there is none.
+            A cloud function puts updates into it first.
+        timers: Address of the queue through which a cloud function's short timers go, "" = there is none.
         shards: How many queues a new cluster is given.
         listen: Where the web server listens: (host, port); port 0 takes a free one. None = not
             set: DEFAULT_LISTEN, and only if something needs a server.
@@ -56,6 +58,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     store: str = ""
     queue: str = ""
+    timers: str = ""
     shards: int = 64
     listen: tuple[str, int] | None = None
     public_url: str = ""
@@ -180,6 +183,7 @@ def _channels(text: str) -> tuple[str, ...]:
 VARIABLES: dict[str, Variable] = {
     "LEGATO_STORE": Variable("store", _text),
     "LEGATO_QUEUE": Variable("queue", _text, secret=True),
+    "LEGATO_TIMERS": Variable("timers", _text),
     "LEGATO_SHARDS": Variable("shards", _shards),
     "LEGATO_LISTEN": Variable("listen", _listen),
     "LEGATO_PUBLIC_URL": Variable("public_url", _address),

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from legato.errors import BadToken, ConfigError
 
 if TYPE_CHECKING:
-    from legato.abc import Clock, Platform, Queue, Store
+    from legato.abc import Clock, HttpClient, Platform, Queue, Store
     from legato.app.settings import Settings
+    from legato.queues.sqs import SqsSender
 
 STORES = (
     "sqlite:///bot.db, postgresql://user:password@host/database, dynamodb://table?region=eu-central-1 or "
@@ -85,8 +86,36 @@ def make_queue(url: str, app: str) -> Queue:
         from legato.queues.rabbitmq import RabbitQueue
 
         return RabbitQueue(url, app)
+    if scheme == "sqs":
+        raise ConfigError(
+            f"LEGATO_QUEUE: a queue of SQS is for cloud functions; a cluster's processes share {QUEUES}"
+        )
     # The address may hold a password: it is not shown.
     raise ConfigError(f"LEGATO_QUEUE is no queue: write {QUEUES}")
+
+
+def make_sender(url: str, variable: str, http: HttpClient, *, fifo: bool) -> SqsSender:
+    """What puts messages into a queue of SQS: the one before a cloud function, or the one of its timers.
+
+    Args:
+        url: "sqs://my-bot.fifo?region=eu-central-1"; see legato.queues.sqs.address.
+        variable: Where it was set.
+        http: Carries its requests.
+        fifo: Which kind of queue it must be.
+
+    Raises:
+        ConfigError: It is no such queue, or there are no credentials.
+    """
+    scheme = url.partition("://")[0]
+    if scheme != "sqs":
+        # The address may hold a password: it is not shown.
+        raise ConfigError(
+            f"{variable} is no queue for a cloud function: write sqs://my-bot{'.fifo' if fifo else '-timers'}"
+        )
+    from legato.queues.sqs import SqsSender
+    from legato.queues.sqs.address import where_is
+
+    return SqsSender(where_is(url, variable, fifo=fifo), http)
 
 
 def make_platforms(settings: Settings, prefixes: tuple[str, ...], clock: Clock) -> list[Platform]:
@@ -166,4 +195,4 @@ def _twitch(settings: Settings, prefixes: tuple[str, ...], clock: Clock) -> Plat
     )
 
 
-__all__ = ["make_platforms", "make_queue", "make_store"]
+__all__ = ["make_platforms", "make_queue", "make_sender", "make_store"]

@@ -2,7 +2,8 @@
 
     function URL, HTTP API (payload 2.0)   requestContext.http; an answer with `cookies` beside `headers`
     REST API (payload 1.0), ALB            httpMethod; an answer with multiValueHeaders where the event has them
-    Records, detail-type                   @app.event: files, rows, messages, schedules (sources.py)
+    Records, detail-type                   @app.event: files, rows, messages, schedules (sources.py); letters and
+                                           wakes of our own queues (queueing.py)
     anything else                          a touch: timers fire, deliveries that were left are made
 
 The handler is no coroutine, since Lambda's Python runtime calls none; it runs one event loop that lives as
@@ -74,8 +75,11 @@ class Lambda:
         found = sources.records(event)
         source = sources.source_of(found[0]) if found else ""
         ordered = source in sources.STREAMS
-        events = [sources.happened(record) for record in found]
-        failures = await self.function.happened(events, budget_s, ordered=ordered)
+        if source == "aws:sqs":
+            failures = await self.function.messages(found, budget_s)
+        else:
+            events = [sources.happened(record) for record in found]
+            failures = await self.function.happened(events, budget_s, ordered=ordered)
         failed = [
             record for record, error in zip(found, failures, strict=True) if error is not None
         ]

@@ -31,6 +31,7 @@ from legato.model.shards import SLOTS
 
 if TYPE_CHECKING:
     from legato.app.app import App
+    from legato.deploy.function.queueing import Queues
 
 T = TypeVar("T")
 
@@ -66,6 +67,8 @@ class Function:
         self._strays = Strays()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runtime: Runtime | None = None
+        self._resumed = False
+        self._queues: Queues | None = None
         self._platforms: dict[str, Platform] = {}
         self._left: set[str] = (
             set()
@@ -87,7 +90,7 @@ class Function:
         Raises:
             ConfigError, StoreError: It cannot run like this.
         """
-        async with self.invoked(budget_s) as runtime:
+        async with self.invoked(budget_s, takes_in=True) as runtime:
             # A gateway may serve us below a path of its own: "/prod/telegram", "/api/telegram".
             name = request.url.partition("?")[0].rpartition("/")[2]
             platform = self._platforms.get(name)
@@ -140,6 +143,8 @@ class Function:
             await runtime.relay.recover(lambda item: item.created_ms < now_ms - STRANGE_MS)
             await runtime.leftovers.look(self.invocation.left_s)
             woken = await self._tick(runtime)
+            if self._queues is not None:
+                self.invocation.wakes |= await self._queues.ahead(runtime)
             await self._delivered(runtime, "")
             if now_ms - self._purged_ms > PURGE_EVERY_MS:
                 self._purged_ms = now_ms
@@ -167,6 +172,28 @@ class Function:
             await self._delivered(runtime, "")
             return failures
 
+    async def messages(
+        self, records: Sequence[dict[str, Any]], budget_s: float
+    ) -> list[Exception | None]:
+        """Works on messages of SQS: letters and wakes of our own queues, and what others have sent; returns
+        what went wrong with each.
+
+        Raises:
+            ConfigError, StoreError: It cannot run like this.
+        """
+        from legato.deploy.function import queueing, sources
+
+        async with self.invoked(budget_s) as runtime:
+            queues = self._queues or queueing.Queues(
+                Settings(), runtime.http, self.clock, self.invocation
+            )
+            failures = await queues.worked(
+                runtime, records, lambda record: self._try(runtime, sources.happened(record))
+            )
+            await self._tick(runtime)
+            await self._delivered(runtime, "")
+            return failures
+
     async def _try(self, runtime: Runtime, event: Happened) -> Exception | None:
         try:
             async with asyncio.timeout(self.invocation.left_s):
@@ -179,13 +206,20 @@ class Function:
         return None
 
     @asynccontextmanager
-    async def invoked(self, budget_s: float) -> AsyncIterator[Runtime]:
-        """One invocation, for which the function has so many seconds."""
+    async def invoked(self, budget_s: float, *, takes_in: bool = False) -> AsyncIterator[Runtime]:
+        """One invocation, for which the function has so many seconds.
+
+        Args:
+            budget_s: How many.
+            takes_in: It only takes an update in, if updates go into a queue: nothing else is looked for.
+        """
         self.invocation.begin(budget_s)
         token = self._strays.begin()
         turns: set[asyncio.Task[Any]] = set()
         try:
             runtime = self._runtime or await self._start()
+            if not self._resumed and not (takes_in and self._queues and self._queues.takes_in):
+                await self._resume(runtime)
             turns = runtime.tasks.running
             # A Turn is acknowledged early only if it would outlast the invocation.
             runtime.settings = replace(runtime.settings, ack_after_s=self.invocation.left_s)
@@ -197,6 +231,8 @@ class Function:
             if turns and self._runtime is not None:
                 self._runtime.leftovers.look_again()
             await self._strays.end(token, turns)
+            if self._queues is not None:
+                await self._queues.alarms(self.invocation.wakes)
             if self._runtime is not None:
                 self._left = self._runtime.relay.waiting()
                 self._runtime.relay.drop(ALL)
@@ -204,6 +240,7 @@ class Function:
     async def stopped(self) -> None:
         """Ends it in order, as tests and servers do; a function service just stops the process."""
         runtime, self._runtime = self._runtime, None
+        self._resumed = False
         self._strays.close()
         if runtime is not None:
             await runtime.stop(1.0)
@@ -222,6 +259,8 @@ class Function:
         self, runtime: Runtime, platform: Platform, request: HttpRequest
     ) -> HttpResponse:
         check_request(platform, request, self._key, self.clock)
+        if self._queues is not None and self._queues.takes_in:
+            return await self._queues.put(runtime, platform, request.body)
         answers = may_reply(request.headers)
         received = await runtime.receive(platform, request.body, may_reply=answers)
         if received.release is not None:
@@ -272,12 +311,17 @@ class Function:
         # Shared: the service runs several of us at once, or has one frozen that would hold the lock
         # for ever. The fence keeps conversations whole.
         store = make_store(settings.store or "sqlite:///legato.db", threads=False, shared=True)
+        http = LazyHttp()
+        if settings.queue or settings.timers:
+            from legato.deploy.function.queueing import Queues
+
+            self._queues = Queues(settings, http, self.clock, self.invocation)
         runtime = Runtime(
             self._app,
             store=store,
             platforms=platforms,
             clock=self.clock,
-            http=LazyHttp(),
+            http=http,
             settings=self._knobs(settings),
         )
         await store.open()
@@ -285,16 +329,20 @@ class Function:
             for platform in platforms:
                 await platform.load(store)
             self._app.attach(runtime)
-            old_ms = self.clock.now_ms() - STRANGE_MS
-            await runtime.relay.recover(lambda item: item.created_ms < old_ms)
-            # What takes long goes on beside: the request that this process was started for comes first.
-            await runtime.resume(min(RESUME_S, self.invocation.left_s / 4))
         except BaseException:
             await store.close()
             raise
         self._platforms = {platform.name: platform for platform in platforms}
         self._runtime = runtime
         return runtime
+
+    async def _resume(self, runtime: Runtime) -> None:
+        """Takes up what earlier processes have left."""
+        old_ms = self.clock.now_ms() - STRANGE_MS
+        await runtime.relay.recover(lambda item: item.created_ms < old_ms)
+        # What takes long goes on beside: the request that this process was started for comes first.
+        await runtime.resume(min(RESUME_S, self.invocation.left_s / 4))
+        self._resumed = True
 
     def _knobs(self, settings: Settings) -> RuntimeSettings:
         return RuntimeSettings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextvars import ContextVar, Token
 from typing import Any
 from weakref import WeakSet
@@ -30,7 +30,6 @@ _WITHIN: ContextVar[bool] = ContextVar("legato_invocation", default=False)
 log: logging.Logger = logging.getLogger("legato.function")
 
 Task = asyncio.Task[Any]
-Alarm = Callable[[str, int], None]
 
 
 class Invocation(Term):
@@ -38,17 +37,17 @@ class Invocation(Term):
 
     Args:
         clock: Time.
-        alarm: Told of conversations that are to be woken at a time.
 
     Attributes:
+        wakes: Conversations that are to be woken, and when (milliseconds since 1970).
         until: When the answer must be on its way, by the clock's monotonic seconds.
     """
 
-    __slots__ = ("_alarm", "_clock", "_guard_s", "_until_ms", "until")
+    __slots__ = ("_clock", "_guard_s", "_until_ms", "until", "wakes")
 
-    def __init__(self, clock: Clock, alarm: Alarm | None = None) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._alarm = alarm
+        self.wakes: dict[str, int] = {}
         self._guard_s = self.until = 0.0
         self._until_ms = 0
 
@@ -57,6 +56,7 @@ class Invocation(Term):
         self.until = self._clock.monotonic() + max(0.0, budget_s - MARGIN_S)
         self._guard_s = min(GUARD_S, budget_s / 4)
         self._until_ms = self._clock.now_ms() + round(budget_s * 1000) + GRACE_MS
+        self.wakes = {}
 
     @property
     def left_s(self) -> float:
@@ -70,8 +70,7 @@ class Invocation(Term):
         return self._until_ms
 
     def alarm(self, key: str, wake_ms: int) -> None:
-        if self._alarm is not None:
-            self._alarm(key, wake_ms)
+        self.wakes[key] = wake_ms
 
 
 class Strays:
