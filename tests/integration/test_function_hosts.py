@@ -157,6 +157,11 @@ def test_googles_framework_hands_over_cloud_events_of_both_kinds(google: Any) ->
         headers, body = convert(event)
         assert client.post("/", data=body, headers=headers).status_code == 200
     assert [(e.kind, e.subject, e.data) for e in seen] == [(kind, "objects/cat.png", {"size": 7})]
+    for number, data in enumerate((b"plain words", b"\xff\x00"), 2):
+        headers = {f"ce-{name}": value for name, value in (about | {"id": str(number)}).items()}
+        headers |= {"ce-specversion": "1.0", "content-type": "application/octet-stream"}
+        assert client.post("/", data=data, headers=headers).status_code == 200
+    assert [e.data for e in seen[1:]] == ["plain words", "/wA="]
 
 
 def test_a_request_that_waits_too_long_for_another_one_is_asked_for_again(

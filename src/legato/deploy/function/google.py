@@ -79,11 +79,23 @@ async def _event(function: Function, event: Any, budget_s: float) -> None:
         place=Address(NAME, "", name),
         kind=kind,
         subject=str(event.get("subject") or source),
-        data=event.data,
+        data=_plain(event.data),
     )
     for error in await function.happened([happened], budget_s):
         if error is not None:
             raise error
+
+
+def _plain(data: Any) -> Any:
+    """Data that are no JSON as text, in base64 if they are none: it must come back from the store as it went."""
+    if not isinstance(data, bytes):
+        return data
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        from base64 import b64encode
+
+        return b64encode(data).decode()
 
 
 __all__ = ["google"]
