@@ -113,6 +113,7 @@ class Membership:
         self.units: dict[Unit, Task] = {}
         self.workers: frozenset[str] = frozenset()
         self.stats: dict[str, int] = {"gained": 0, "lost": 0}
+        self._count = 0
         self._target: set[Unit] = set()
         self._giving: dict[Unit, Task] = {}
         self._waiting: set[Unit] = set()  # held, while another has a part of it by another count
@@ -185,9 +186,9 @@ class Membership:
         Raises:
             StoreError: Nothing was renewed, perhaps.
         """
-        count = await self._duties.units()
         if not self._share.good():
             self._lose(list(self.units))
+        count = 0
         while True:
             wanted = set() if self._closing else self._target - self._giving.keys()
             asked, asked_ms = self._clock.monotonic(), self._clock.now_ms()
@@ -198,8 +199,23 @@ class Membership:
                 log.error("another process has the name %s", self._holder)
             self._share.last(self._term_s, asked, asked_ms)
             await self._settle(held, names)
-            if self._closing or not await self._look(count):
+            if self._closing:
                 return
+            count = count or await self._counted()
+            if not await self._look(count):
+                return
+
+    async def _counted(self) -> int:
+        """Into how many parts the work falls. It is asked after the leases are renewed, and not waited for
+        long: the store may be busy with other questions of ours.
+        """
+        try:
+            async with asyncio.timeout(self._heartbeat_s):
+                self._count = await self._duties.units()
+        except TimeoutError:
+            if not self._count:
+                raise
+        return self._count
 
     async def _settle(self, held: Collection[str], names: Mapping[str, Unit]) -> None:
         """What was renewed or taken, and what was not."""

@@ -16,10 +16,13 @@ class Desk:
 
     def __init__(self, fails: int = 0) -> None:
         self.fails = fails
+        self.slow = False
         self.begun: set[Unit] = set()
         self.stopped: list[Unit] = []
 
     async def units(self) -> int:
+        if self.slow:
+            await asyncio.sleep(60)
         return UNITS
 
     async def begin(self, units: Sequence[Unit]) -> None:
@@ -95,3 +98,19 @@ class Unasked(MemoryLeases):
 def test_who_never_took_part_ends_without_asking_the_store() -> None:
     with simulation(1) as sim:
         sim.run(member(sim, Unasked(sim.clock), "a", Desk()).close(1.0))
+
+
+def test_leases_are_renewed_while_the_store_has_no_time_for_another_question() -> None:
+    async def run(sim: Simulation) -> None:
+        desk = Desk()
+        one = member(sim, MemoryLeases(sim.clock), "one", desk)
+        one.start()
+        await asyncio.sleep(5)
+        desk.slow = True
+        await asyncio.sleep(30)
+        assert len(desk.begun) == UNITS
+        assert desk.stopped == []
+        await one.close(1.0)
+
+    with simulation(3) as sim:
+        sim.run(run(sim))
