@@ -4,6 +4,7 @@ import asyncio
 import getpass
 import os
 import pwd
+import signal
 import sys
 from pathlib import Path
 
@@ -97,6 +98,24 @@ async def test_who_gives_up_waiting_takes_nobodys_turn(tmp_path: Path) -> None:
         assert await last == await first
         await asyncio.gather(gone, return_exceptions=True)
         assert host.pools["slow"].states()["waiting"] == 0
+
+
+async def test_who_goes_away_during_a_start_leaves_a_process_for_the_next(tmp_path: Path) -> None:
+    write(tmp_path, "bot", ECHO)
+    async with hosted(tmp_path) as host:
+        pool = host.pools["bot"]
+        for _ in range(5):
+            gone = asyncio.create_task(call(host, "bot"))
+            await until(lambda: pool.states()["starting"] == 1)
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
+            await until(lambda: pool.states()["frozen"] == 1)
+            (pid,) = pool.pids()
+
+            assert await call(host, "bot") == pid
+
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: pool.pids() == [])
 
 
 async def test_at_the_end_who_waits_is_refused_and_who_runs_is_killed(tmp_path: Path) -> None:

@@ -333,7 +333,7 @@ class Container:
     def kill(self) -> None:
         """Ends it at once. Idempotent."""
         self._killed = True
-        if self.pid and not self._dead:
+        if self.pid and self._reaping is None:  # else its number may be somebody else's by now
             self._cell.kill(self.pid)
 
     async def close(self) -> None:

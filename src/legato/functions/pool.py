@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from legato.errors import ConfigError
 from legato.functions.config import Function
 from legato.functions.container import Container, State, arn_of
 from legato.functions.discover import code_mark
@@ -215,7 +216,23 @@ class Pool:
         return None
 
     async def _started(self) -> tuple[Container, float]:
-        """A new process; its place has been taken already."""
+        """A new process; its place has been taken already. Who asked for it may go away: a start, once
+        begun, is not left in the middle, and the process serves the next one.
+        """
+        starting = self._spawned(self._start())
+        try:
+            container = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(self._unwanted)
+            raise
+        return container, container.init_s
+
+    def _unwanted(self, starting: asyncio.Task[Container]) -> None:
+        if not starting.cancelled() and starting.exception() is None:
+            starting.result().freeze()
+            self._release(starting.result())
+
+    async def _start(self) -> Container:
         container = None
         if len(self._all) == 0:
             self._mark = code_mark(self.function.folder)
@@ -232,6 +249,9 @@ class Pool:
             container.mark = self._mark
             self._all.add(container)
             await container.start()
+            if self._closed:
+                await container.close()
+                raise Busy(self.function.name)
         except ZygoteDied as error:
             self._forget(container)
             body = error_body("Runtime.ForkFailed", "the zygote is gone")
@@ -240,10 +260,10 @@ class Pool:
             self._forget(container)
             raise
         self.sum.started(container.init_s)
-        return container, container.init_s
+        return container
 
     def _release(self, container: Container) -> None:
-        if self._room.owes(self):
+        if self._closed or self._room.owes(self):
             self._later(self._end(container))
             return
         while self._waiting:
@@ -351,8 +371,9 @@ class Pool:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("%s: a process was lost", self.function.name, exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, NotLoaded | ConfigError | Busy):
+            log.error("%s: a process was lost", self.function.name, exc_info=error)
 
 
 __all__ = ["Busy", "Fate", "Pool"]
