@@ -195,7 +195,10 @@ def _table() -> dict[str, Any]:
         "DeletionPolicy": "RetainExceptOnCreate",
         "UpdateReplacePolicy": "Retain",
         "Properties": properties
-        | {"TimeToLiveSpecification": {"AttributeName": "ttl", "Enabled": True}},
+        | {
+            "TimeToLiveSpecification": {"AttributeName": "ttl", "Enabled": True},
+            "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+        },
     }
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from legato.deploy.package.build import Manifest
 
 STORE = "LEGATO_STORE"
+USUAL = ("TELEGRAM_SECRET", "TELEGRAM_TOKEN")
+"""Secrets of a bot that says nothing else."""
 
 
 def config_of(
@@ -20,6 +22,7 @@ def config_of(
         variables: Settings that are no secrets.
         secrets: Names of those that are.
     """
+    secrets = sorted(set(secrets) or set(USUAL))
     if manifest.service == "yandex":
         return _yandex(manifest, archive, variables, secrets)
     if manifest.service == "google":
@@ -34,7 +37,7 @@ def _yandex(
     lines = [
         "#!/bin/sh",
         "# Deploys to Yandex Cloud Functions. Before it, once: a service account, a Lockbox secret with the",
-        f"# keys {', '.join(secrets) or 'TELEGRAM_TOKEN'}, and a store that the function reaches.",
+        f"# keys {', '.join(secrets)}, and a store that the function reaches.",
         "set -eu",
         ': "${SERVICE_ACCOUNT_ID:?}" "${LOCKBOX_SECRET_ID:?}" "${LEGATO_STORE:?}"',
         f"yc serverless function get {name} >/dev/null 2>&1 || yc serverless function create {name}",
@@ -53,6 +56,9 @@ def _yandex(
         f"yc serverless trigger create timer {name}-tick --cron-expression '* * ? * * *' \\",
         f"  --invoke-function-name {name} --payload tick \\",
         '  --invoke-function-service-account-id "$SERVICE_ACCOUNT_ID" || true  # it is there already',
+        f"url=$(yc serverless function get {name} --format json |",
+        """  sed -n 's/.*"http_invoke_url": "\\(.*\\)".*/\\1/p')""",
+        *_webhook("?to=telegram", secrets),
     ]
     return "\n".join(lines) + "\n"
 
@@ -61,14 +67,11 @@ def _google(
     manifest: Manifest, archive: str, variables: Mapping[str, str], secrets: Sequence[str]
 ) -> str:
     name = _name(manifest.app)
-    plain = "".join(
-        f"^@^{k}={v}" if not n else f"@{k}={v}"
-        for n, (k, v) in enumerate(sorted(variables.items()))
-    )
+    plain = "^|^" + "".join(f"{name}={value}|" for name, value in sorted(variables.items()))
     lines = [
         "#!/bin/sh",
         "# Deploys to Google Cloud Functions. Before it, once: `gcloud secrets create NAME --data-file=-` for",
-        f"# {', '.join(secrets) or 'TELEGRAM_TOKEN'}, and a store that the function reaches.",
+        f"# {', '.join(secrets)}, and a store that the function reaches.",
         "set -eu",
         ': "${REGION:?}" "${LEGATO_STORE:?}"',
         "folder=$(mktemp -d)",
@@ -77,18 +80,24 @@ def _google(
         f'gcloud functions deploy {name} --gen2 --region "$REGION" --source "$folder" \\',
         f"  --runtime python{manifest.python.replace('.', '')} --entry-point handler --trigger-http \\",
         "  --allow-unauthenticated --memory 256Mi --timeout 60s --concurrency 1 \\",
-        *([f"  --set-env-vars {_quoted(plain)} \\"] if plain else []),
-        *(
-            [f"  --set-secrets {','.join(f'{key}={key}:latest' for key in secrets)} \\"]
-            if secrets
-            else []
-        ),
-        f'  --update-env-vars "{STORE}=${STORE}"',
+        f"  --set-secrets {','.join(f'{key}={key}:latest' for key in secrets)} \\",
+        f'  --set-env-vars {_quoted(plain)}"{STORE}=${STORE}"',
         f'url=$(gcloud functions describe {name} --gen2 --region "$REGION" --format "value(url)")',
         f"gcloud scheduler jobs create http {name}-tick --location \"$REGION\" --schedule '* * * * *' \\",
         '  --uri "$url/tick" --http-method POST || true  # it is there already',
+        *_webhook("/telegram", secrets),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _webhook(path: str, secrets: Sequence[str]) -> list[str]:
+    """Lets Telegram send there."""
+    if "TELEGRAM_TOKEN" not in secrets:
+        return []
+    return [
+        'curl -sS "https://api.telegram.org/bot${TELEGRAM_TOKEN:?}/setWebhook" \\',
+        f'  --data-urlencode "url=$url{path}" -d "secret_token=${{TELEGRAM_SECRET:?}}"',
+    ]
 
 
 def _name(app: str) -> str:
