@@ -59,6 +59,8 @@ EVENTS: dict[str, dict[str, Any]] = {
     "v2 plain": plain(V2, ODD),
     "v2 without a query": V2 | {"rawQueryString": ""},
     "a function's address": URL,
+    "serverless-offline v1": sample("serverless-offline-v1"),
+    "serverless-offline v2": sample("serverless-offline-v2"),
     "alb": ALB,
     "alb plain": plain(ALB, ODD),
     "alb without a query": ALB | {"queryStringParameters": {}},
