@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -28,6 +29,7 @@ log: logging.Logger = logging.getLogger("legato.relay")
 
 PAGE = 1000
 LOOK_S = 0.05
+DIED = "the process ended while it was being sent"
 
 Only = Callable[[OutboxItem], bool]
 
@@ -80,7 +82,7 @@ class Relay:
         self._acks = Acks(http, clock, settings.acks, self._check_idle)
         self._recovery: asyncio.Future[None] | None = None
         self._late: list[OutboxItem | Asked] = []
-        self._read_up_to = 0
+        self._read_up_to = self._newest = 0  # ids, of recoveries with a limit
         self._found: set[int] = set()  # by the last recovery, perhaps before they were offered
         self._idle: set[asyncio.Future[None]] = set()
         self._closed = False
@@ -209,17 +211,13 @@ class Relay:
     async def recover(
         self, only: Only | None = None, slots: Collection[int] | None = None, *, pages: int = 0
     ) -> int:
-        """Takes over what the store holds as undelivered, by id; what is offered meanwhile goes
-        behind it. Items this process knows already are left alone, so it may be repeated.
+        """Takes over what the store holds as undelivered, by id; what is offered meanwhile goes behind it.
+        Items this process knows already are left alone, so it may be repeated. Returns how many it took.
 
         Args:
-            only: Which items to take; where several processes share a store, those that no other
-                living process is sending.
-            slots: Look only for items of these, which were another process's until now; None: of all that
-                are ours. If another recovery is under way, that one is waited for first.
-
-        Returns:
-            How many items were queued.
+            only: Which to take; where processes share a store, those that no other living one is sending.
+            slots: Only items of these, another process's until now; None: of all that are ours. If another
+                recovery is under way, it is waited for first.
 
         Raises:
             StoreUnavailable: The store cannot be read now; what came before that is queued.
@@ -250,8 +248,9 @@ class Relay:
     async def _take_over(
         self, seen: set[int], only: Only | None, slots: Collection[int] | None, pages: int
     ) -> int:
-        taken, after = 0, self._read_up_to if pages else 0
-        strangers: dict[tuple[str, str], int] = {}
+        limited, taken, resume = pages > 0, 0, 0
+        after = self._read_up_to if limited else 0
+        strangers: Counter[tuple[str, str]] = Counter()
         while True:
             page = await self._store.outbox(
                 states=(QUEUED, SENDING), after=after, limit=PAGE, slots=slots
@@ -262,22 +261,23 @@ class Relay:
                     continue
                 seen.add(item.id)
                 if item.state == SENDING and careful(item, item.call):
-                    error = "the process ended while it was being sent"
                     self._sender.settler.put(
-                        Settled(item.id, UNKNOWN, item.attempts + 1, error=error)
+                        Settled(item.id, UNKNOWN, item.attempts + 1, error=DIED)
                     )
                     self.stats.unknown += 1
                 elif self._sender.bot(item.place) is None:
-                    bot = (item.place.platform, item.place.bot)
-                    strangers[bot] = strangers.get(bot, 0) + 1
+                    strangers[item.place.platform, item.place.bot] += 1
                 else:
                     taken += 1
                     self._found.add(item.id)
                     self._lanes.enqueue(replace(item, state=QUEUED))
-            pages -= 1
-            if len(page) < PAGE or not pages:
-                self._read_up_to = after if len(page) == PAGE else 0
+            if len(page) < PAGE:
                 break
+            pages -= 1
+            if not pages:
+                resume, after = after, max(after, self._newest)
+        if limited:
+            self._read_up_to, self._newest = resume, max(after, self._newest)
         for (name, bot_id), count in strangers.items():
             log.warning("%d messages wait for %s bot %s, which is not set up", count, name, bot_id)
         self._lanes.settle_soon()

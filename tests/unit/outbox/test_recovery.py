@@ -1,11 +1,12 @@
 """What a new process takes over from the store."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from legato.errors import StoreUnavailable
-from legato.model.records import QUEUED, SENDING, UNKNOWN, Call, Settled
+from legato.model.records import QUEUED, SENDING, UNKNOWN, Call, OutboxItem, Settled
 from legato.outbox import relay as relay_module
 from tests.unit.outbox.kit import ELSEWHERE, START_MS, World, item, place, virtual
 
@@ -51,7 +52,7 @@ def test_recovery_reads_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
     recover()
 
 
-def test_a_rescan_of_a_long_backlog_reads_a_few_pages_and_the_next_one_reads_on(
+def test_a_rescan_of_a_long_backlog_reads_what_is_new_and_a_few_pages_of_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(relay_module, "PAGE", 3)
@@ -59,12 +60,28 @@ def test_a_rescan_of_a_long_backlog_reads_a_few_pages_and_the_next_one_reads_on(
     @virtual
     async def rescan() -> None:
         async with World() as w:
-            await w.commit(*(item(f"m{n}", f"chat{n}") for n in range(10)))
-            found = [await w.relay.recover(pages=2) for _ in range(3)]
-            assert found == [6, 4, 0]
-            assert await w.relay.flush(1) == 0
-            await w.commit(item("again"))  # as if an operator had queued it
+            reads: list[int] = []
+            outbox = type(w.store).outbox
+
+            async def counted(store: Any, **options: Any) -> list[OutboxItem]:
+                reads.append(options["after"])
+                return await outbox(store, **options)
+
+            monkeypatch.setattr(type(w.store), "outbox", counted)
+            later = w.clock.now_ms() + 60_000
+            waits = [item(f"m{n}", f"chat{n}", not_before_ms=later) for n in range(24)]
+            ids = [one.id for one in await w.commit(*waits)]
+            assert await w.relay.recover(pages=2) == 24  # all of it is new
+            first, *_, last = ids
+            await w.commit(item("new", "else"))
+            reads.clear()
             assert await w.relay.recover(pages=2) == 1
+            assert reads == [first + 5, first + 8, last]
+            reads.clear()
+            for _ in range(4):  # the rest of one round, and the begin of the next
+                assert await w.relay.recover(pages=2) == 0
+            assert len(reads) <= 4 * 3
+            assert 0 in reads
 
     rescan()
 
