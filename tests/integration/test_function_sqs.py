@@ -1,0 +1,151 @@
+"""A bot whose updates go into SQS first: intake -> FIFO queue -> worker, over DynamoDB."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from legato.deploy.function.aws import Lambda
+from legato.deploy.function.core import Function
+from legato.deploy.loader import load_app
+from legato.testing.fake_telegram import FakeTelegram
+from tests.integration.sqs_kit import Sqs, Workers, workers
+from tests.servers.ministack import WHO, Ministack
+
+ADDER = Path(__file__).parents[2] / "examples" / "adder.py"
+TOKEN, SECRET = "4200:of-nobody", "of-nobody"
+KILLS, PEOPLE, BATCH = 50, 20, 4
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Ministack]:
+    with Ministack("dynamodb,sqs") as server:
+        yield server
+
+
+class World:
+    """People who write to a bot, its queue and its processes."""
+
+    def __init__(self, telegram: FakeTelegram, queue: Sqs, people: int) -> None:
+        self.telegram = telegram
+        self.queue = queue
+        self.people = [1001 + number for number in range(people)]
+        for _ in self.people:
+            telegram.user("Ann", started=True)
+        self.intake = Function(load_app(str(ADDER)), {})
+        self.kills = 0
+        self._updates = itertools.count(1)
+
+    def request(self, person: int, text: str) -> dict[str, Any]:
+        number = next(self._updates)
+        sender = {"id": person, "is_bot": False, "first_name": "Ann"}
+        chat = {"id": person, "type": "private"}
+        message = {"message_id": number, "date": 1, "from": sender, "chat": chat, "text": text}
+        return {
+            "version": "2.0",
+            "rawPath": "/telegram",
+            "headers": {"x-telegram-bot-api-secret-token": SECRET},
+            "requestContext": {"http": {"method": "POST"}},
+            "body": json.dumps({"update_id": number, "message": message}),
+        }
+
+    def say_twice(self, person: int, text: str) -> None:
+        """Each update comes twice."""
+        request = self.request(person, text)
+        for _ in range(2):
+            assert Lambda(self.intake)(request)["statusCode"] == 200
+
+    def work(self, made: Workers, kills: int) -> None:
+        """Lets processes work on the queue until it is empty; of each four that get a batch, three are killed.
+
+        Each letter comes once more when it is done: SQS knows repetitions for five minutes, platforms repeat for a day.
+        """
+        fuses = itertools.cycle(range(1, 7))
+        seen: set[str] = set()
+        for _ in range(1000):
+            records = self.queue.receive(BATCH)
+            if not records:
+                break
+            again = int(records[0]["attributes"]["ApproximateReceiveCount"])
+            fuse = next(fuses) if self.kills < kills and again % 4 else 0
+            answer = made.invoke(records, fuse)
+            self.kills += answer is None
+            failed = self.queue.settle(records, answer)
+            for record in records:
+                if record["messageId"] not in failed and record["body"] not in seen:
+                    seen.add(record["body"])
+                    self.queue.again(record)
+        assert len(seen) == 3 * len(self.people)
+        assert self.queue.left == 0
+
+    def told(self, person: int) -> list[str]:
+        return list(self.telegram.chat(person).texts)
+
+
+@contextmanager
+def world(
+    server: Ministack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, people: int
+) -> Iterator[World]:
+    name = f"bot{next(_numbers)}"
+    queue = Sqs(server, f"{name}.fifo")
+    with FakeTelegram(token=TOKEN).threaded() as telegram:
+        settings = {
+            **WHO,
+            "LEGATO_STORE": server.url(name),
+            "LEGATO_QUEUE": queue.address,
+            "TELEGRAM_TOKEN": TOKEN,
+            "TELEGRAM_SECRET": SECRET,
+            "TELEGRAM_API": telegram.api,
+        }
+        for variable, value in settings.items():
+            monkeypatch.setenv(variable, value)
+        monkeypatch.chdir(tmp_path)
+        found = World(telegram, queue, people)
+        try:
+            yield found
+        finally:
+            found.intake.close()
+
+
+def expected(person: int) -> list[str]:
+    return ["First number?", "Second number?", f"Sum: {2 * person}"]
+
+
+def talk(world: World) -> None:
+    """All say everything."""
+    for text in ("/start", None, None):
+        for person in world.people:
+            world.say_twice(person, text or str(person))
+
+
+@pytest.mark.timeout(300)
+def test_workers_that_are_killed_between_their_writes_lose_nothing_and_keep_the_order(
+    server: Ministack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with world(server, monkeypatch, tmp_path, PEOPLE) as bot, workers() as made:
+        talk(bot)
+        assert bot.queue.left == 3 * PEOPLE  # SQS knows the second one of each
+        bot.work(made, KILLS)
+        assert bot.kills == KILLS
+        for person in bot.people:
+            # A message may come again if its process died before it knew that it was sent.
+            assert [text for text, _ in groupby(bot.told(person))] == expected(person)
+        twice = sum(len(bot.told(person)) for person in bot.people) - 3 * PEOPLE
+        assert twice <= KILLS * BATCH
+
+
+def test_without_the_dedupe_of_the_store_that_test_would_fail(
+    server: Ministack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The control."""
+    with world(server, monkeypatch, tmp_path, 2) as bot, workers("forget") as made:
+        talk(bot)
+        bot.work(made, 0)
+        for person in bot.people:
+            assert [text for text, _ in groupby(bot.told(person))] != expected(person)
