@@ -214,3 +214,26 @@ async def test_an_unknown_function_is_a_key_error(tmp_path: Path) -> None:
         assert isinstance(host, Host)
         with pytest.raises(KeyError):
             await host.invoke("other", b"1")
+
+
+async def test_each_function_has_its_own_environment_and_nothing_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEGRAM_TOKEN", "canary of the host")
+    code = "import os\ndef handler(e, c):\n    print('it is', os.environ.get('KEY'))\n"
+    code += "    return dict(os.environ), open('/proc/self/environ').read()"
+    place = write(tmp_path, "a", code, env={"PLACE": "here"}, secrets="secrets.env")
+    (place / "secrets.env").write_text("KEY=canary-of-a\n")
+    (place / "secrets.env").chmod(0o600)
+    write(tmp_path, "b", code)
+    async with hosted(tmp_path) as host:
+        a, environ = await call(host, "a")
+        b, _ = await call(host, "b")
+
+        assert (a["PLACE"], a["KEY"]) == ("here", "canary-of-a")
+        assert a["AWS_LAMBDA_FUNCTION_NAME"] == "a"
+        assert "PLACE" not in b
+        assert "KEY" not in b
+        assert "canary" not in f"{b}{environ}{a.get('TELEGRAM_TOKEN')}"
+        await until(lambda: any("it is" in line for line in host.pools["a"].output.lines))
+        assert not any("canary" in line for line in host.pools["a"].output.lines)
