@@ -127,6 +127,7 @@ def test_powertools_reads_the_same_request(name: str, model: str) -> None:
 ANSWERS = [
     (200, {"content-type": "application/json"}, b'{"text": "Hello"}'),
     (503, {"content-type": "text/plain", "retry-after": "1"}, b"try again"),
+    (200, {"content-type": "application/octet-stream"}, b"\xff\x00"),
     (401, {"content-type": "text/plain"}, "geh weg \N{EM DASH} sofort".encode()),
 ]
 

@@ -11,7 +11,7 @@ import pytest
 from legato import App, Chat
 from legato.deploy.function import core
 from legato.engine.term import MOST_TRIES
-from legato.errors import StepInterrupted
+from legato.errors import StepInterrupted, StoreUnavailable
 from legato.model.ids import place_of
 from legato.model.records import FAILED, RUNNING, Conversation
 from legato.testing.clock import FakeClock
@@ -36,6 +36,11 @@ class Work:
         self.app = App("worker", apology="Sorry")
         for handler in (self.two, self.long, self.once, self.stray, self.crowd, self.leaves):
             self.app.command(handler.__name__)(handler)
+
+        self.app.event("sqs:orders")(self.order)
+
+    async def order(self, chat: Chat) -> None:
+        await chat.run(self.hanging, "order")
 
     async def two(self, chat: Chat) -> None:
         await chat.run(self.takes_all, "first")
@@ -290,3 +295,39 @@ def test_what_a_dead_process_could_not_deliver_is_delivered_by_another_one_a_min
     monkeypatch.setattr(core, "STRANGE_MS", 0)
     assert service.invoke(TICK) == {"woken": 0, "left": 0}
     assert service.telegram.chat(1001).texts == ["1", "2"]
+
+
+def test_an_event_that_is_cut_off_comes_again_and_is_finished_once(
+    service: Service, work: Work
+) -> None:
+    record = {
+        "eventSource": "aws:sqs",
+        "messageId": "m1",
+        "body": "7",
+        "eventSourceARN": "arn:aws:sqs:eu-west-1:1:orders",
+    }
+    failed = {"batchItemFailures": [{"itemIdentifier": "m1"}]}
+    work.hangs = True
+    assert service.invoke({"Records": [record]}, SHORT_MS) == failed
+    work.hangs = False
+    assert service.invoke({"Records": [record]}) == failed  # somebody may still be at it
+    work.clock.advance(AFTER_S)
+    for _ in range(2):
+        assert service.invoke({"Records": [record]}) == {"batchItemFailures": []}
+    assert work.ended == ["order"]
+
+
+def test_a_store_that_cannot_be_read_asks_for_the_update_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.invoke(TICK)
+    runtime = service.process._runtime
+    assert runtime is not None
+
+    async def refuse(*args: object, **options: object) -> None:
+        raise StoreUnavailable("the disk is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(runtime.store), "due", refuse)
+        assert service.invoke(service.update("/leaves"))["statusCode"] == 503
+    assert service.says("/leaves") == "3"
