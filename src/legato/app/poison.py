@@ -207,9 +207,8 @@ class Trials:
         try:
             done = await give_up(f"the process died {deaths} times while it worked on this", again)
         except (StoreError, Unavailable, asyncio.CancelledError) as error:
-            await self._take_back(
-                name, before, error
-            )  # it survived, and is asked again where it belongs
+            # The process has survived: it is asked again where this belongs.
+            await self._take_back(name, before, error)
             raise
         if not done:
             return False
