@@ -92,8 +92,8 @@ class Desk:
         self.app = app
         self.leases: Leases = store
         self.queue = queue
-        self.clock = SystemClock()
-        self.topology = Topology(store, queue, app, self.clock, shards=shards)
+        self.clock: SystemClock = SystemClock()
+        self.topology: Topology = Topology(store, queue, app, self.clock, shards=shards)
         self.move: Move | None = None
 
     def tell(self, text: str, facts: dict[str, object]) -> None:

@@ -118,12 +118,13 @@ class Balancer(Ingress):
         try:
             parsed = platform.parse(body)
         except Malformed:
-            self.malformed += 1  # any shard can keep it for the operator, but always the same one
+            # Any shard can keep it for the operator, but always the same one.
+            self._count_malformed()
             return self._shards.of(int.from_bytes(sha256(body).digest()[:4]) % SLOTS)
         if parsed.events:
             lane = self._router.lane(parsed.events[0])  # type: ignore[arg-type] # platforms give AnyEvent
             return self._shards.of(slot_of_key(lane))
-        self.ignored += 1
+        self._count_ignored()
         return OK if parsed.reply is None else Reply(parsed.reply, parsed.reply_type)
 
     async def _forward(self, to: str, platform: Platform, request: HttpRequest) -> HttpResponse:

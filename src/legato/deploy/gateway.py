@@ -53,9 +53,9 @@ class Gateway(Ingress):
         if found:
             await self._confirmed(found)
         else:
-            self.ignored += 1
+            self._count_ignored()
         if parsed is None:
-            self.malformed += 1
+            self._count_malformed()
             return OK
         self._acks.send_all(platform, parsed)
         return OK if parsed.reply is None else Reply(parsed.reply, parsed.reply_type)

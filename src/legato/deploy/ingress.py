@@ -115,6 +115,12 @@ class Ingress(ABC):
         self.ignored: int = 0
         self.malformed: int = 0
 
+    def _count_ignored(self) -> None:
+        self.ignored += 1
+
+    def _count_malformed(self) -> None:
+        self.malformed += 1
+
     @abstractmethod
     async def _safe(self, platform: Platform, request: HttpRequest) -> Reply:
         """Returns once somebody else has an authentic update safely.

@@ -137,7 +137,7 @@ class Serving:
 
     async def up(self) -> None:
         """Returns once connections are taken."""
-        while not self._server.started and self._task is not None and not self._task.done():
+        while not self._server.started and self._task is not None and not self._task.done():  # noqa: ASYNC110  # it has no event
             await asyncio.sleep(0.005)
 
     async def _look(self) -> None:

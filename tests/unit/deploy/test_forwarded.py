@@ -18,8 +18,8 @@ from legato.testing.clock import FakeClock
 from legato.testing.fake_telegram import FakeTelegram
 from legato.testing.script import NoNetwork
 from tests.unit.deploy.asgi_kit import request
-from tests.unit.deploy.test_function import Context
-from tests.unit.deploy.test_function import request as event_of
+from tests.unit.deploy.function_kit import Context
+from tests.unit.deploy.function_kit import request as event_of
 from tests.unit.deploy.test_http import update
 
 KEY = "a passphrase of enough characters"

@@ -44,7 +44,7 @@ class Frozen:
     """
 
     def __init__(self, app: App, timeout_s: float, flags: Mapping[str, str]) -> None:
-        self.function = Function(app, flags)
+        self.function: Function = Function(app, flags)
         self._timeout_s = timeout_s
         self._one: asyncio.Lock | None = None
 

@@ -48,7 +48,8 @@ class Invocation(Term):
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.wakes: dict[str, int] = {}
-        self._guard_s = self.until = 0.0
+        self.until: float = 0.0
+        self._guard_s = 0.0
         self._until_ms = 0
 
     def begin(self, budget_s: float) -> None:
