@@ -118,8 +118,12 @@ class Host(ABC):
     """
 
     code = "handler = app.aws_lambda()"
+    needs = ""
+    """A module that is not there on every system."""
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        if self.needs:
+            pytest.importorskip(self.needs)
         self.folder = folder
         self.env = env
         self.starts = 0
@@ -274,6 +278,7 @@ class Google(Served):
     """functions-framework."""
 
     code = "handler = app.google()"
+    needs = "functions_framework"
 
     def command(self) -> list[str]:
         where = ["--source", "handler.py", "--host", "127.0.0.1", "--port", str(self.port)]
@@ -324,6 +329,7 @@ class Azure(Host):
     """azure-functions, called as Azure's worker calls it."""
 
     code = "handler = app.azure()"
+    needs = "azure.functions"
     talks = True
 
     def command(self) -> list[str]:

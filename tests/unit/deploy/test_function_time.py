@@ -34,7 +34,15 @@ class Work:
         self.ended: list[str] = []
         self.hangs = False
         self.app = App("worker", apology="Sorry")
-        for handler in (self.two, self.long, self.once, self.stray, self.crowd, self.leaves):
+        for handler in (
+            self.two,
+            self.asks,
+            self.long,
+            self.once,
+            self.stray,
+            self.crowd,
+            self.leaves,
+        ):
             self.app.command(handler.__name__)(handler)
 
         self.app.event("sqs:orders")(self.order)
@@ -47,6 +55,11 @@ class Work:
         await chat.say("half")
         await chat.run(self.takes_all, "second")
         await chat.say("all")
+
+    async def asks(self, chat: Chat) -> None:
+        for name in ("first", "second"):
+            await chat.run(self.takes_all, name)
+        await chat.say(f"Hi {await chat.ask('Name?')}")
 
     async def takes_all(self, name: str) -> None:
         self.ran.append(name)
@@ -136,6 +149,27 @@ def test_a_paused_turn_goes_on_before_what_the_person_says_next_and_in_another_p
 
     assert service.says("hello?") == ""
     assert (work.ran, sent(service)) == (["first", "second"], ["half", "all"])
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_an_update_that_comes_when_there_is_no_time_at_all_is_applied_later(
+    service: Service, work: Work, cold: bool
+) -> None:
+    service.says("/asks")
+    event = service.update("Bob")
+    status = service.invoke(event, 400)["statusCode"]
+    assert work.ran == ["first"]
+
+    if cold:
+        service.restart()
+    service.invoke(TICK)
+    if status != 200:  # else it lies in the mailbox
+        assert service.invoke(event)["statusCode"] == 200
+    assert work.ran == ["first", "second"]
+    assert sent(service)[0] == "Name?"
+    assert service.invoke(event)["statusCode"] == 200
+    last = json.loads(service.invoke(event).get("body", "{}")).get("text", "")
+    assert "Hi Bob" in [*sent(service), last]
 
 
 def test_a_step_that_is_cut_off_runs_again_once_its_invocation_is_surely_over(
