@@ -21,6 +21,19 @@ ADDER = Path(__file__).parents[2] / "examples" / "adder.py"
 TOKEN, SECRET = "4200:of-nobody", "of-nobody"
 KILLS, PEOPLE, BATCH = 50, 20, 4
 _numbers = itertools.count(1)
+QUIET = """
+from legato import App, Chat, Timeout
+
+app = App("quiet")
+
+
+@app.command("start")
+async def start(chat: Chat) -> None:
+    try:
+        await chat.ask("Anybody?", timeout=1)
+    except Timeout:
+        await chat.say("You went quiet.")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +162,29 @@ def test_without_the_dedupe_of_the_store_that_test_would_fail(
         bot.work(made, 0)
         for person in bot.people:
             assert [text for text, _ in groupby(bot.told(person))] != expected(person)
+
+
+def test_a_queue_that_delays_wakes_a_conversation_in_another_process(
+    server: Ministack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And whoever comes with the same wake once more finds nothing to do."""
+    (tmp_path / "quiet.py").write_text(QUIET)
+    timers = Sqs(server, f"timers{next(_numbers)}")
+    monkeypatch.setenv("LEGATO_TIMERS", timers.address)
+    with world(server, monkeypatch, tmp_path, 1) as bot:
+        bot.say_twice(1001, "/start")
+        letters = bot.queue.receive()
+        app = load_app(str(tmp_path / "quiet.py"))
+        for records in (letters, None, None):
+            worker = Function(app, {})
+            try:
+                # SQS holds it back for as long as the person may be silent.
+                found = records or timers.receive(wait_s=20)
+                assert len(found) == 1
+                answer = Lambda(worker)({"Records": found})
+            finally:
+                worker.close()
+            assert answer == {"batchItemFailures": []}
+            if records is None:
+                timers.settle(found, None)  # it comes once more
+        assert bot.told(1001) == ["Anybody?", "You went quiet."]
