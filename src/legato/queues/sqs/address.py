@@ -11,6 +11,8 @@ from legato.aws.address import endpoint_of, parameters, region_of
 from legato.errors import ConfigError
 
 FIFO = ".fifo"
+ENDPOINTS = ("AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL")
+"""What is set here goes before the host of a queue's URL, as in AWS's own clients."""
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-:")
 
@@ -82,7 +84,7 @@ def where_is(
         raise ConfigError(
             f"{variable}: which region is the queue {name} in? Write {example} or set AWS_REGION"
         )
-    if whole:
+    if whole and not any(environment.get(name) for name in ENDPOINTS):
         query.setdefault("endpoint", f"https://{parts[0]}")
     endpoint = endpoint_of(query, "sqs", region, environment)
     if not endpoint:
