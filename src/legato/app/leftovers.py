@@ -69,8 +69,15 @@ class Leftovers:
         self._in_hand = in_hand
         self._trials = trials
         self._suspect: set[str] = set()  # lanes whose first mail may have ended a process
-        self._begun: set[str] = set()  # lanes whose mail a task of ours applies
-        self._seen = ""
+        self._begun: set[str] = (
+            set()
+        )  # lanes whose mail a task of ours applies, and ids of other such mail
+        self._more: set[str] = (
+            set()
+        )  # lanes in which mail was seen while a task of ours applied theirs
+        # Where the next look begins, and the one after it. Between them lies what the last look has read: it
+        # is read again, for mail with a smaller number may be committed a little later.
+        self._begin = self._seen = ""
         self.told: Callable[[str], bool] = lambda lane: False
 
     async def take_up(self, patience_s: float | None, slots: Slots = None) -> None:
@@ -93,21 +100,25 @@ class Leftovers:
         self._seen = self._seen or last
 
     async def look(self, patience_s: float, slots: Slots = None) -> None:
-        """Applies mail that came since the last look: somebody else put it there.
+        """Applies mail that came since the last look but one: somebody else put it there. So what is
+        committed within the time between two looks is found, whatever was numbered after it.
 
         Raises:
             StoreError: The store cannot be read.
         """
-        self._seen = await self._take_mail(self._seen, patience_s, slots)
+        last = await self._take_mail(self._begin, patience_s, slots)
+        self._begin, self._seen = self._seen, last or self._seen
 
     def look_again(self) -> None:
         """The next look begins at the first mail: what was seen was not applied."""
-        self._seen = ""
+        self._begin = self._seen = ""
 
     async def _take_mail(
-        self, last: str, patience_s: float | None, slots: Slots, *, suspect: bool = False
+        self, after: str, patience_s: float | None, slots: Slots, *, suspect: bool = False
     ) -> str:
-        while mails := await self._store.mail(after=last, limit=PAGE, slots=slots):
+        """The id of the last one, "" if there is none."""
+        last = ""
+        while mails := await self._store.mail(after=last or after, limit=PAGE, slots=slots):
             last = mails[-1].id
             if suspect:
                 self._suspect.update(mail.key for mail in mails)
@@ -123,19 +134,32 @@ class Leftovers:
             return []
         lane = self._dispatcher.router.lane(event)
         if mail.key != lane:
-            return [self._spawn(self._apply(lane, lambda: self._if_wanted(mail, event)), lane)]
-        if lane in self._begun or self.told(lane):
+            if mail.id in self._begun:
+                return []
+            work = self._apply(lane, lambda: self._if_wanted(mail, event))
+            return [self._start(mail.id, work, lane)]
+        if lane in self._begun:
+            self._more.add(lane)
             return []
-        self._begun.add(lane)
-        task = self._spawn(self.empty(lane), lane)
-        task.add_done_callback(lambda _: self._begun.discard(lane))
-        return [task]
+        return [] if self.told(lane) else [self._start(lane, self.empty(lane), lane)]
+
+    def _start(self, name: str, work: Coroutine[Any, Any, None], lane: str) -> Task:
+        self._begun.add(name)
+        task = self._spawn(work, lane)
+        task.add_done_callback(lambda _: self._begun.discard(name))
+        return task
 
     async def empty(self, lane: str) -> None:
         """Applies all mail of a lane, in its order, before anything else of that lane."""
         await self._apply(lane, lambda: self._read(lane))
 
     async def _read(self, lane: str) -> None:
+        await self._read_once(lane)
+        while lane in self._more:
+            self._more.discard(lane)
+            await self._read_once(lane)
+
+    async def _read_once(self, lane: str) -> None:
         last = ""
         while mails := await self._store.mail(key=lane, after=last, limit=LETTERS):
             for mail in mails:
