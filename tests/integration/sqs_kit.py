@@ -120,11 +120,16 @@ class Sqs:
 
 
 class Workers:
-    """A process of a function for each event, made by a process that has everything imported."""
+    """A process of a function for each event, made by a process that has everything imported.
 
-    def __init__(self, *sabotage: str) -> None:
+    Args:
+        bot: The file of the app.
+        sabotage: "forget": no update is known again.
+    """
+
+    def __init__(self, bot: Path, *sabotage: str) -> None:
         self._zygote = subprocess.Popen(
-            [sys.executable, str(WORKER), *sabotage],
+            [sys.executable, str(WORKER), str(bot), *sabotage],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -147,9 +152,9 @@ class Workers:
 
 
 @contextmanager
-def workers(*sabotage: str) -> Iterator[Workers]:
-    """Processes of a function."""
-    made = Workers(*sabotage)
+def workers(bot: Path, *sabotage: str) -> Iterator[Workers]:
+    """Processes of a function; see Workers."""
+    made = Workers(bot, *sabotage)
     try:
         yield made
     finally:

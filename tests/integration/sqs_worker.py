@@ -1,4 +1,4 @@
-"""A process of a function for each line of stdin; one of them may be killed after one of its writes.
+"""sqs_worker.py bot.py [forget]: a process of a function for each line of stdin, which may be killed after a write.
 
 in:  {"event": ..., "fuse": 3}     killed (SIGKILL) once its third write was carried out, before it knows; 0: never
 out: {"answer": ...}               None if it was killed; {"error": ...} if it ended in another way
@@ -10,7 +10,6 @@ import signal
 import sys
 import traceback
 import uuid
-from pathlib import Path
 from typing import Any
 
 from msgspec import structs
@@ -27,7 +26,6 @@ from legato.stores.dynamodb import DynamoDBStore
 
 IMPORTED = (Queues, Telegram, DynamoDBStore)
 """What a process needs: it is a copy of this one."""
-ADDER = Path(__file__).parents[2] / "examples" / "adder.py"
 READS = ("GetItem", "BatchGetItem", "Query", "DescribeTable", "GetQueueUrl")
 
 
@@ -78,7 +76,7 @@ def invoked(app: Any, event: Any, fuse: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    app = load_app(str(ADDER))
+    app = load_app(sys.argv[1])
     if "forget" in sys.argv:
         forget()
     for line in sys.stdin:

@@ -42,6 +42,26 @@ def server() -> Iterator[Ministack]:
         yield server
 
 
+POISON = """
+import os
+import signal
+from legato import App, Chat
+
+app = App("poison")
+
+
+@app.command("start")
+async def start(chat: Chat) -> None:
+    await chat.say("hello")
+
+
+@app.command("boom")
+async def boom(chat: Chat) -> None:
+    await chat.say("never told")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 class World:
     """People who write to a bot, its queue and its processes."""
 
@@ -141,7 +161,7 @@ def talk(world: World) -> None:
 def test_workers_that_are_killed_between_their_writes_lose_nothing_and_keep_the_order(
     server: Ministack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with world(server, monkeypatch, tmp_path, PEOPLE) as bot, workers() as made:
+    with world(server, monkeypatch, tmp_path, PEOPLE) as bot, workers(ADDER) as made:
         talk(bot)
         assert bot.queue.left == 3 * PEOPLE  # SQS knows the second one of each
         bot.work(made, KILLS)
@@ -157,7 +177,7 @@ def test_without_the_dedupe_of_the_store_that_test_would_fail(
     server: Ministack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The control."""
-    with world(server, monkeypatch, tmp_path, 2) as bot, workers("forget") as made:
+    with world(server, monkeypatch, tmp_path, 2) as bot, workers(ADDER, "forget") as made:
         talk(bot)
         bot.work(made, 0)
         for person in bot.people:
@@ -188,3 +208,25 @@ def test_a_queue_that_delays_wakes_a_conversation_in_another_process(
             if records is None:
                 timers.settle(found, None)  # it comes once more
         assert bot.told(1001) == ["Anybody?", "You went quiet."]
+
+
+def test_a_letter_that_ends_its_process_each_time_is_put_aside_and_those_beside_and_behind_it_are_not(
+    server: Ministack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bomb = tmp_path / "poison.py"
+    bomb.write_text(POISON)
+    with world(server, monkeypatch, tmp_path, 3) as bot, workers(bomb) as made:
+        for person, text in ((1001, "/start"), (1002, "/boom"), (1003, "/start"), (1002, "/start")):
+            bot.say_twice(person, text)
+        deaths = 0
+        for _ in range(10):
+            records = bot.queue.receive()
+            if not records:
+                break
+            answer = made.invoke(records)
+            deaths += answer is None
+            bot.queue.settle(records, answer)
+        assert bot.queue.left == 0
+        assert 4 <= deaths <= 6
+        assert [bot.told(person)[:1] for person in bot.people] == [["hello"]] * 3
+        assert "never told" not in bot.told(1002)
