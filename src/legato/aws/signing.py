@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 for requests whose body is in memory and whose path is "/".
+"""AWS Signature Version 4 for POST requests whose body is in memory.
 
 As https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html says (read
 2026-11). Compared with botocore's signer in tests/unit/aws/test_signing.py.
@@ -31,7 +31,7 @@ class Credentials(Struct, frozen=True):
 
 
 class Signer:
-    """Signs POST requests to "/" of one service in one region.
+    """Signs POST requests of one service in one region.
 
     Args:
         credentials: Who asks.
@@ -48,13 +48,16 @@ class Signer:
         self._day = ""
         self._key = b""
 
-    def signed(self, headers: dict[str, str], body: bytes, now_s: float) -> dict[str, str]:
+    def signed(
+        self, headers: dict[str, str], body: bytes, now_s: float, path: str = "/"
+    ) -> dict[str, str]:
         """The headers with those that authenticate the request; all of them are signed.
 
         Args:
             headers: Lower-case names, "host" among them.
             body: As it will be sent.
             now_s: Seconds since the Unix epoch. The service refuses what is 15 minutes off.
+            path: As it will be sent: what must be percent-encoded in it is.
         """
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
         who = self._credentials
@@ -65,7 +68,7 @@ class Signer:
         lines = "".join([f"{name}:{' '.join(signed[name].split())}\n" for name in names])
         listed = ";".join(names)
         content = hashlib.sha256(body).hexdigest()
-        request = f"POST\n/\n\n{lines}\n{listed}\n{content}"
+        request = f"POST\n{path.replace('%', '%25')}\n\n{lines}\n{listed}\n{content}"
         scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
         digest = hashlib.sha256(request.encode()).hexdigest()
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"

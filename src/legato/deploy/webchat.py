@@ -17,11 +17,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from hashlib import sha256
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
 
 from legato.app.runtime import Runtime
 from legato.deploy.http import (
@@ -36,11 +34,11 @@ from legato.deploy.http import (
 from legato.errors import StoreError, Unavailable
 from legato.platforms.web import Room, Web
 from legato.platforms.web.platform import Said
+from legato.platforms.web.visits import Posted, said, visitor
 
 COOKIE = "legato_session"
 PROOF = "x-legato-chat"
 BODY_LIMIT = 64_000
-LONGEST_TEXT = 16_000
 FILE_LIMIT = 50_000_000
 BEAT_S = 15.0
 """Between signs of life in a silent stream, so that no proxy takes it for dead."""
@@ -66,16 +64,6 @@ _POLICY = (
 _PAGE_POLICY = (b"content-security-policy", _POLICY)
 _FILE_POLICY = (b"content-security-policy", b"default-src 'none'; sandbox")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-class Posted(Struct):
-    """What a page sends."""
-
-    text: str = ""
-    data: str = ""
-    message: str = ""
-    phone: str = ""
-    location: tuple[float, float] | None = None
 
 
 _posted = msgspec.json.Decoder(Posted)
@@ -158,8 +146,8 @@ class WebChat:
             await answer(send, 403, b"open the page first", (_TEXT,))
             return
         try:
-            said = _read(await read_body(scope, receive, BODY_LIMIT), scope["path"])
-            await self._take(user, said)
+            wrote = _read(await read_body(scope, receive, BODY_LIMIT), scope["path"])
+            await self._take(user, wrote)
         except TooLarge:
             close = (b"connection", b"close")
             await answer(send, 413, b"too long", (_TEXT, close))
@@ -173,11 +161,11 @@ class WebChat:
         else:
             await answer(send, 204)
 
-    async def _take(self, user: str, said: Said) -> None:
+    async def _take(self, user: str, wrote: Said) -> None:
         """Shows a message, since the answer may come before this returns, and hands it over; one that
         was not taken is not shown any more.
         """
-        message, body = self._web.writes(user, said)
+        message, body = self._web.writes(user, wrote)
         try:
             await self._runtime.receive(self._web, body)
         except BaseException:
@@ -236,11 +224,12 @@ class WebChat:
 
 
 def _session(headers: dict[str, str]) -> str | None:
-    """Who the visitor is, by the cookie; its hash, so that no store or log holds the key to it."""
+    """Who the visitor is, by the cookie."""
     for part in headers.get("cookie", "").split(";"):
         name, _, value = part.strip().partition("=")
-        if name == COOKIE and 16 <= len(value) <= 128:
-            return sha256(value.encode("utf-8", "surrogateescape")).hexdigest()[:20]
+        user = visitor(value) if name == COOKIE else None
+        if user is not None:
+            return user
     return None
 
 
@@ -250,19 +239,7 @@ def _read(body: bytes, path: str) -> Said:
     Raises:
         ValueError, msgspec.MsgspecError: It is no message.
     """
-    posted = _posted.decode(body)
-    if path == "/web/buttons":
-        if not posted.data or len(posted.data) > 1000:
-            raise ValueError("a press needs data")
-        return Said("", "", data=posted.data, message=posted.message[:100])
-    place = posted.location
-    if place is not None and not (-90 <= place[0] <= 90 and -180 <= place[1] <= 180):
-        raise ValueError("that is no place on Earth")
-    if not (posted.text.strip() or posted.phone.strip() or place):
-        raise ValueError("a message needs a text")
-    if len(posted.text) > LONGEST_TEXT or len(posted.phone) > 100:
-        raise ValueError("too long")
-    return Said("", "", text=posted.text, phone=posted.phone, location=place)
+    return said(_posted.decode(body), pressed=path == "/web/buttons")
 
 
 async def _until_gone(receive: Receive) -> None:

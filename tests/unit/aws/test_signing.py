@@ -23,7 +23,7 @@ for line in sys.stdin:
     now = datetime.datetime.fromtimestamp(case["now_s"], datetime.timezone.utc).replace(tzinfo=None)
     auth.get_current_datetime = lambda remove_tzinfo=True: now
     request = AWSRequest(
-        "POST", f"https://{case['headers']['host']}/", headers=case["headers"],
+        "POST", f"https://{case['headers']['host']}{case['path']}", headers=case["headers"],
         data=base64.b64decode(case["body"]),
     )
     who = Credentials(case["key"], case["secret"], case["token"] or None)
@@ -71,7 +71,8 @@ def judge() -> Iterator[Judge]:
     secret=words,
     token=words | st.just(""),
     region=st.sampled_from(("eu-central-1", "us-east-1", "cn-north-1")),
-    service=st.sampled_from(("dynamodb", "sqs")),
+    service=st.sampled_from(("dynamodb", "sqs", "execute-api")),
+    path=st.sampled_from(("/", "/prod/%40connections/L0SM9cOFvHcCIhw%3D", "/a_b-c.d~/%2B")),
     more=st.dictionaries(names, values, max_size=4),
     body=st.binary(max_size=200),
     now_s=st.integers(1_000_000_000, 4_000_000_000),
@@ -85,7 +86,9 @@ def test_signatures_are_those_of_botocore(judge: Judge, **case: Any) -> None:
     headers.pop("x-amz-security-token", None)
     body = case.pop("body")
     who = Credentials(case["key"], case["secret"], case["token"])
-    ours = Signer(who, case["region"], case["service"]).signed(headers, body, case["now_s"])
+    ours = Signer(who, case["region"], case["service"]).signed(
+        headers, body, case["now_s"], case["path"]
+    )
 
     case |= {"headers": headers, "body": base64.b64encode(body).decode()}
     theirs = judge.headers(case)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import msgspec
 from msgspec import Struct
@@ -118,12 +119,10 @@ class Web(Platform):
             The message's id, and the raw update for the runtime.
         """
         said = replace(said, id=self._next_id(), user=user, at_ms=self._clock.now_ms())
-        text = said.text or said.phone
-        if said.location is not None:
-            text = "{}, {}".format(*said.location)
-        if text:
-            self.room(user).show(Entry(said.id, mine=True, runs=[[clean(text), [], ""]]))
-        return said.id, msgspec.json.encode(replace(said, text=clean(said.text)))
+        entry = entry_of(said)
+        if entry is not None:
+            self.room(user).show(entry)
+        return said.id, update_of(said)
 
     def verify(self, request: HttpRequest) -> None:
         raise Forged("the web chat has no webhook: its requests carry a visitor's session")
@@ -195,10 +194,20 @@ class Web(Platform):
         return [Call(method, params | {"message": out.target}, idempotent=True)]
 
     async def send(self, call: Call, place: Address, http: HttpClient) -> Verdict:
-        room, params = self.room(place.chat), call.params
+        return self.carry_out(self.room(place.chat), call, self._next_id)
+
+    def carry_out(self, room: Room, call: Call, new_id: Callable[[], str]) -> Verdict:
+        """Shows in a room what a call says.
+
+        Args:
+            room: The visitor's.
+            call: As `render` made it.
+            new_id: Gives the id of a new message.
+        """
+        params = call.params
         message = str(params.get("message", ""))
         if call.method == "say":
-            message = self._next_id()
+            message = new_id()
             self._show(room, Entry(message, reply_to=str(params.get("reply_to", ""))), params)
         elif call.method == "typing":
             room.tell(("typing", None))
@@ -231,6 +240,19 @@ class Web(Platform):
         )
         if path:
             room.files[entry.id] = path
+
+
+def entry_of(said: Said) -> Entry | None:
+    """How the page shows what its visitor said; None for a button."""
+    text = said.text or said.phone
+    if said.location is not None:
+        text = "{}, {}".format(*said.location)
+    return Entry(said.id, mine=True, runs=[[clean(text), [], ""]]) if text else None
+
+
+def update_of(said: Said) -> bytes:
+    """The raw update for the runtime."""
+    return msgspec.json.encode(replace(said, text=clean(said.text)))
 
 
 def _attachments(said: Said, who: User) -> tuple[Attachment, ...]:
