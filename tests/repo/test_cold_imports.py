@@ -9,6 +9,7 @@ BASELINE = "import asyncio, json, sqlite3, msgspec"
 # What the first webhook of a cold function needs.
 COLD_START = [
     "legato",
+    "legato.deploy.function.queueing",
     "legato.stores.dynamodb",
     "legato.stores.sqlite",
     "legato.platforms.telegram",
