@@ -30,8 +30,9 @@ from msgspec import Struct
 
 from legato.abc import Clock, Store
 from legato.app.aside import Aside
-from legato.app.room import Room
+from legato.app.room import Room, Stay
 from legato.app.router import Router
+from legato.app.tasks import Task
 from legato.errors import StoreError, Unavailable
 from legato.model.events import AnyEvent
 from legato.model.records import RUNNING, Commit, Conversation
@@ -99,6 +100,7 @@ class Trials:
         self._aside = Aside(store, clock, router)
         self._room = Room(clock)
         self._ours: dict[str, Count] = {}  # what was known before tries of this process
+        self._undoing: set[Task] = set()  # who is let go of twice must not be blamed for it
         self.given_up: int = 0
         self.since_ms: int = 0
 
@@ -153,6 +155,11 @@ class Trials:
         log.error("put aside, it cannot be applied: %s", event.id)
         self.given_up += 1
 
+    async def close(self) -> None:
+        """Waits for the tries that are being taken back. Call it once nothing is tried any more."""
+        if self._undoing:
+            await asyncio.wait(self._undoing)
+
     # -- one trial ----------------------------------------------------------------------------
 
     async def _beside(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -189,8 +196,7 @@ class Trials:
             await self._put(name, Count(before.tries + 1, before.blame + blame))
             result = await work()
         except BaseException as error:
-            await stay.end()
-            await self._take_back(name, before, error)
+            await self._undo(name, before, error, stay)
             raise
         await stay.end()
         await self._put(name, None)
@@ -208,7 +214,7 @@ class Trials:
             done = await give_up(f"the process died {deaths} times while it worked on this", again)
         except (StoreError, Unavailable, asyncio.CancelledError) as error:
             # The process has survived: it is asked again where this belongs.
-            await self._take_back(name, before, error)
+            await self._undo(name, before, error)
             raise
         if not done:
             return False
@@ -224,8 +230,23 @@ class Trials:
         except StoreError as error:
             log.debug("the blame of %s stays: %s", name, error)
 
-    async def _take_back(self, name: str, before: Count, error: BaseException) -> None:
-        """The process has survived this try. What is known of it is as before."""
+    async def _undo(
+        self, name: str, before: Count, error: BaseException, stay: Stay | None = None
+    ) -> None:
+        """The process has survived this try. A second cancellation (of a worker that ends) ends only the
+        wait for it.
+        """
+        task = asyncio.ensure_future(self._take_back(name, before, error, stay))
+        self._undoing.add(task)
+        task.add_done_callback(self._undoing.discard)
+        await asyncio.shield(task)
+
+    async def _take_back(
+        self, name: str, before: Count, error: BaseException, stay: Stay | None
+    ) -> None:
+        """What is known of it is as before."""
+        if stay is not None:
+            await stay.end()
         try:
             async with asyncio.timeout(RESTORE_S):
                 await self._put(name, None if before == NEVER else before)

@@ -183,14 +183,13 @@ class Runtime:
         await self.leftovers.take_up(patience_s, self.share.slots)
 
     async def stop(self, deadline_s: float = 10.0) -> int:
-        """Drains: finishes Turns under way, delivers what it can; returns how many items are left
-        in the store. Idempotent.
-        """
+        """Ends its Turns, delivers what it can; returns how many items the store has left. Idempotent."""
         self._draining = True
         await cancelled(self._loops)
         await self.tasks.wait(deadline_s)
         left = await self.relay.flush(deadline_s)
         await self.tasks.close()
+        await self.trials.close()
         await self.relay.close()
         self.turns.close()
         await self.store.close()
