@@ -44,6 +44,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         metrics: Whether /metrics is served, if its extra is installed.
         tracing: Whether traces are sent to where the OTEL_... variables say.
         key: What accounts are encrypted with in the store, "" = no account is kept.
+        web_socket: Address of the WebSocket through which a cloud function's web chat talks with its pages,
+            "" = there is no such chat.
         telegram_token: "" = there is no Telegram bot.
         telegram_api: Base address of the Bot API, "" = the official one.
         telegram_secret: What webhook requests must carry, "" = made and kept in the store.
@@ -70,6 +72,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     metrics: bool = True
     tracing: bool = False
     key: str = ""
+    web_socket: str = ""
     telegram_token: str = ""
     telegram_api: str = ""
     telegram_secret: str = ""
@@ -195,6 +198,7 @@ VARIABLES: dict[str, Variable] = {
     "LEGATO_METRICS": Variable("metrics", _switch),
     "LEGATO_TRACING": Variable("tracing", _switch),
     "LEGATO_KEY": Variable("key", _text, secret=True),
+    "LEGATO_WEB_SOCKET": Variable("web_socket", _socket),
     "TELEGRAM_TOKEN": Variable("telegram_token", _text, secret=True),
     "TELEGRAM_API": Variable("telegram_api", _address),
     "TELEGRAM_SECRET": Variable("telegram_secret", _text, secret=True),

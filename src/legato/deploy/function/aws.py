@@ -2,6 +2,7 @@
 
     function URL, HTTP API (payload 2.0)   requestContext.http; an answer with `cookies` beside `headers`
     REST API (payload 1.0), ALB            httpMethod; an answer with multiValueHeaders where the event has them
+    WebSocket API                          requestContext.connectionId and eventType: the web chat (websocket.py)
     Records, detail-type                   @app.event: files, rows, messages, schedules (sources.py); letters and
                                            wakes of our own queues (queueing.py)
     anything else                          a touch: timers fire, deliveries that were left are made
@@ -62,8 +63,18 @@ class Lambda:
 
     async def _handle(self, event: Any, budget_s: float) -> Answer:
         request = read_request(event)
+        if request is not None and request.method == "GET":
+            from legato.deploy.function import websocket
+
+            page = await websocket.page(self.function, request, budget_s)
+            if page is not None:
+                return answered(event, page)
         if request is not None:
             return answered(event, await self.function.request(request, budget_s))
+        if _is_socket(event):
+            from legato.deploy.function import websocket
+
+            return await websocket.handled(self.function, event, budget_s)
         if isinstance(event, dict) and ("Records" in event or "detail-type" in event):
             return await self._happened(event, budget_s)
         return dict(await self.function.touch(budget_s))
@@ -90,6 +101,11 @@ class Lambda:
             if error is not None:
                 raise error  # the service invokes the function again
         return {"happened": len(found)}
+
+
+def _is_socket(event: Any) -> bool:
+    about = event.get("requestContext") if isinstance(event, dict) else None
+    return isinstance(about, dict) and "connectionId" in about and "eventType" in about
 
 
 def time_left_s(context: Any) -> float:

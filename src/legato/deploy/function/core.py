@@ -23,7 +23,7 @@ from legato.app.settings import Settings, load_settings
 from legato.deploy.clock import SystemClock
 from legato.deploy.function.invocation import Invocation, Strays
 from legato.deploy.function.lazy import LazyHttp
-from legato.deploy.parts import hosted_platforms, make_store
+from legato.deploy.parts import hosted_platforms, make_platforms, make_store
 from legato.deploy.signature import check_request, may_reply
 from legato.errors import ConfigError, Forged, StoreError, Unavailable
 from legato.model.events import Happened
@@ -121,9 +121,21 @@ class Function:
             found = self._platforms.get(platform)
             if found is None:
                 raise ConfigError(f"an update of {platform} came, and no token of it is set")
-            await runtime.receive(found, body)
-            await self._tick(runtime)
-            await self._delivered(runtime, "")
+            await self.taken(runtime, found, body)
+
+    async def taken(self, runtime: Runtime, platform: Platform, body: bytes) -> None:
+        """Works on one update that is authentic, within an invocation.
+
+        Raises:
+            Unavailable, StoreError: It is not finished and must come again.
+        """
+        await runtime.receive(platform, body)
+        await self._tick(runtime)
+        await self._delivered(runtime, "")
+
+    def platform(self, name: str) -> Platform | None:
+        """The adapter of a platform, within an invocation; None if the bot is not there."""
+        return self._platforms.get(name)
 
     async def hosts(self, budget_s: float) -> list[str]:
         """The names of the platforms that it serves."""
@@ -306,7 +318,7 @@ class Function:
 
     async def _start(self) -> Runtime:
         settings = load_settings(self._flags, folders=["."])
-        platforms = hosted_platforms(settings, self._app.prefixes, self.clock)
+        platforms = self._hosted(settings)
         self._key = settings.key
         # Shared: the service runs several of us at once, or has one frozen that would hold the lock
         # for ever. The fence keeps conversations whole.
@@ -335,6 +347,15 @@ class Function:
         self._platforms = {platform.name: platform for platform in platforms}
         self._runtime = runtime
         return runtime
+
+    def _hosted(self, settings: Settings) -> list[Platform]:
+        prefixes = self._app.prefixes
+        if not settings.web_socket:
+            return hosted_platforms(settings, prefixes, self.clock)
+        from legato.deploy.function.websocket import SocketWeb
+
+        web = SocketWeb(self.clock, settings.web_socket, self._app.name, prefixes=prefixes)
+        return [*make_platforms(settings, prefixes, self.clock), web]
 
     async def _resume(self, runtime: Runtime) -> None:
         """Takes up what earlier processes have left."""

@@ -16,6 +16,7 @@ function make(tag, className, content) {
 }
 
 async function post(path, body) {
+  if (socket) return socket.say(body);
   try {
     const answer = await fetch(path, {
       method: "POST",
@@ -112,36 +113,46 @@ function show(message) {
   if (atEnd || message.mine) chat.scrollTop = chat.scrollHeight;
 }
 
-const events = new EventSource("/web/events");
-events.addEventListener("history", (event) => {
-  chat.replaceChildren();
-  shown.clear();
-  state.textContent = "";
-  for (const message of JSON.parse(event.data)) show(message);
-  chat.scrollTop = chat.scrollHeight;
-});
-events.addEventListener("show", (event) => {
-  const message = JSON.parse(event.data);
-  if (!message.mine) state.textContent = "";
-  show(message);
-});
-events.addEventListener("delete", (event) => {
-  const id = JSON.parse(event.data);
-  const gone = shown.get(id);
-  if (gone) gone.remove();
-  shown.delete(id);
-});
-events.addEventListener("typing", () => {
-  state.textContent = "typing…";
-  clearTimeout(typing);
-  typing = setTimeout(() => { state.textContent = ""; }, 5000);
-});
-events.addEventListener("name", (event) => {
-  const name = JSON.parse(event.data);
-  document.title = name;
-  document.getElementById("name").textContent = name;
-});
-events.onerror = () => { state.textContent = "the bot does not answer; trying again…"; };
+const heard = {
+  history(messages) {
+    chat.replaceChildren();
+    shown.clear();
+    state.textContent = "";
+    for (const message of messages) show(message);
+    chat.scrollTop = chat.scrollHeight;
+  },
+  show(message) {
+    if (!message.mine) state.textContent = "";
+    show(message);
+  },
+  delete(id) {
+    const gone = shown.get(id);
+    if (gone) gone.remove();
+    shown.delete(id);
+  },
+  typing() {
+    state.textContent = "typing…";
+    clearTimeout(typing);
+    typing = setTimeout(() => { state.textContent = ""; }, 5000);
+  },
+  name(name) {
+    document.title = name;
+    document.getElementById("name").textContent = name;
+  },
+};
+
+// Where the page names a WebSocket, it talks through that one (socket.js), else with the server it came from.
+const address = document.querySelector('meta[name="legato-socket"]');
+let socket = null;
+if (address) {
+  socket = new ChatSocket(address.content, heard, (told) => { state.textContent = told; });
+} else {
+  const events = new EventSource("/web/events");
+  for (const name of Object.keys(heard)) {
+    events.addEventListener(name, (event) => heard[name](JSON.parse(event.data)));
+  }
+  events.onerror = () => { state.textContent = "the bot does not answer; trying again…"; };
+}
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
