@@ -32,6 +32,7 @@ from legato.app.work import Source, Work
 from legato.errors import StoreCorrupt, StoreError, Unavailable
 from legato.model.events import AnyEvent
 from legato.model.records import Commit
+from legato.outbox.leaving import until_left
 
 log: logging.Logger = logging.getLogger("legato.worker")
 
@@ -318,12 +319,13 @@ class Actors:
 
     async def drained(self, slots: Collection[int], deadline_s: float) -> bool:
         """Waits until nothing of these slots is in hand; False if `deadline_s` was not enough."""
-        until = self._clock.monotonic() + deadline_s
-        while any(actor.slot in slots for actor in self._actors.values()):
-            if self._clock.monotonic() >= until:
-                return False
-            await self._clock.sleep(DRAIN_LOOK_S)
-        return True
+        return await until_left(
+            lambda: [actor for actor in self._actors.values() if actor.slot in slots],
+            lambda actor: self._actors.get(actor.lane) is actor,
+            self._clock,
+            deadline_s=deadline_s,
+            look_s=DRAIN_LOOK_S,
+        )
 
     def lose(self, slots: Collection[int]) -> None:
         """Lets go of what is in hand of these slots, as it is."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
+from legato.abc import Clock
 from legato.errors import Unavailable
 from legato.model.records import OutboxItem
 from legato.model.shards import slot_of
 from legato.outbox.lanes import BUSY, Asked, Lane
+from legato.outbox.leaving import until_left
 
 
 class Ours(Protocol):
@@ -34,6 +36,23 @@ def lane_slot(lane: Lane) -> int:
         return -1
     entry = lane.queue[0]
     return slot_of((entry if isinstance(entry, OutboxItem) else entry.item).place)
+
+
+async def emptied(
+    lanes: Mapping[str, Lane],
+    slots: Collection[int],
+    clock: Clock,
+    deadline_s: float,
+    look_s: float,
+) -> bool:
+    """Waits until nothing of these slots stands in a lane; False if `deadline_s` was not enough."""
+    return await until_left(
+        lambda: [lane for lane in lanes.values() if lane_slot(lane) in slots],
+        lambda lane: lanes.get(lane.name) is lane and lane_slot(lane) in slots,
+        clock,
+        deadline_s=deadline_s,
+        look_s=look_s,
+    )
 
 
 def wanted(ours: Ours | None, only: Callable[[OutboxItem], bool] | None, item: OutboxItem) -> bool:

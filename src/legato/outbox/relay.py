@@ -18,7 +18,7 @@ from legato.model.shards import slot_of
 from legato.outbox.acks import Acks
 from legato.outbox.dispatch import BULK
 from legato.outbox.lanes import IDLE, Asked
-from legato.outbox.ours import Ours, abandon, lane_slot, wanted
+from legato.outbox.ours import Ours, abandon, emptied, lane_slot, wanted
 from legato.outbox.sender import Lookup, OnGone, Sender
 from legato.outbox.settings import RelaySettings, RelayStats
 from legato.outbox.verdicts import careful
@@ -354,11 +354,8 @@ class Relay:
         not enough.
         """
         until = self._clock.monotonic() + deadline_s
-        lanes = self._lanes.lanes
-        while any(lane_slot(lane) in slots for lane in lanes.values()):
-            if self._clock.monotonic() >= until:
-                return False
-            await self._clock.sleep(LOOK_S)
+        if not await emptied(self._lanes.lanes, slots, self._clock, deadline_s, LOOK_S):
+            return False
         written = asyncio.ensure_future(self._sender.settler.written())
         self._lanes.settle_soon()
         await asyncio.sleep(0)
