@@ -61,7 +61,8 @@ def add_deploy(parser: argparse.ArgumentParser) -> None:
         "--schedule", metavar="1m", default="1m", help="how often timers are looked at, or off (1m)"
     )
     add("--front", choices=["url", "http-api"], default="url", help="how requests come in (url)")
-    add("--queue", action="store_true", help="with a FIFO queue that starts dialogs")
+    add("--queue", action="store_true", help="updates go into a FIFO queue first")
+    add("--timers", action="store_true", help="timers to the second, by a queue with delays")
     add("--retention", metavar="DAYS", type=int, default=30, help="how long logs are kept (30)")
     add(
         "--env", metavar="NAME[=VALUE]", action="append", default=[], help="for the bot; repeatable"
@@ -158,6 +159,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         schedule="" if options.schedule == "off" else options.schedule,
         front=options.front,
         queue=options.queue,
+        timers=options.timers,
         retention=options.retention,
     )
 

@@ -32,7 +32,7 @@ WANTED = Wanted(
 VARIANTS: dict[str, dict[str, Any]] = {
     "url": {},
     "http-api": {"front": "http-api"},
-    "queue": {"queue": True, "timeout": 900},
+    "queue": {"queue": True, "timers": True, "timeout": 900},
     "bare": {"schedule": "", "secrets": {}, "variables": {}, "retention": 1},
     "x86": {"target": target_of("aws", "x86_64", "3.11"), "schedule": "5m"},
 }
@@ -91,12 +91,12 @@ def test_a_function_url_has_both_permissions() -> None:
 
 
 def test_the_function_may_do_what_it_does_and_nothing_else() -> None:
-    role = changed(queue=True)["Resources"]["Role"]["Properties"]
+    role = changed(queue=True, timers=True)["Resources"]["Role"]["Properties"]
     statements = role["Policies"][0]["PolicyDocument"]["Statement"]
 
     allowed = {one["Sid"]: (one["Action"], json.dumps(one["Resource"])) for one in statements}
 
-    assert list(allowed) == ["Table", "Indexes", "Log", "Secrets", "Queue"]
+    assert list(allowed) == ["Table", "Indexes", "Log", "Secrets", "Queue", "Timers"]
     assert not [where for what, where in allowed.values() if where == '"*"' or "*" in str(what)]
     assert allowed["Indexes"] == (["dynamodb:Query"], '{"Fn::Sub": "${Table.Arn}/index/*"}')
     assert allowed["Secrets"][0] == ["ssm:GetParameters"]

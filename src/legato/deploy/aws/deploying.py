@@ -38,7 +38,7 @@ class Plan(Struct, frozen=True, kw_only=True):
             for the first label of that.
         bucket: Where zips are put, "" = one of our own.
         force: Whether open conversations that the code cannot replay are no reason to refuse.
-        memory, timeout, schedule, front, queue, retention: See Wanted.
+        memory, timeout, schedule, front, queue, timers, retention: See Wanted.
     """
 
     entry: Entry
@@ -55,6 +55,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     schedule: str = "1m"
     front: str = "url"
     queue: bool = False
+    timers: bool = False
     retention: int = 30
 
 
@@ -110,6 +111,7 @@ def wanted_of(plan: Plan, made: Package, settings: Settings, kept: dict[str, int
         schedule=plan.schedule,
         front=plan.front,
         queue=plan.queue,
+        timers=plan.timers,
         retention=plan.retention,
     )
 
@@ -193,12 +195,12 @@ def deploy(plan: Plan, cloud: Cloud, say: Say) -> Deployed:
         ConfigError: It cannot be deployed; what was there is as it was, if the message does not say
             otherwise.
     """
-    made = build(plan.entry, plan.target)
-    say(f"package {made.size.text}, sha256 {made.sha256[:12]}")
     settings, stored, secret = _parts(plan, cloud)
     old = stack.found(cloud, plan.place)
     if old is not None and "Table" in old.outputs and not plan.force:
         _check_talks(plan, cloud, old.outputs["Table"])
+    made = build(plan.entry, plan.target)
+    say(f"package {made.size.text}, sha256 {made.sha256[:12]}")
     kept = secrets.store(cloud, plan.place, stored, secret)
     wanted = wanted_of(plan, made, settings, kept)
     bucket = plan.bucket or code.bucket_of(cloud)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from legato.deploy.aws.place import Place
@@ -17,12 +18,13 @@ ON_TABLE = (
     "UpdateItem",
 )
 """What the store asks of its table. A transaction is allowed by what it is made of."""
-ON_QUEUE = ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage")
+ON_QUEUE = ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage", "SendMessage")
+"""SendMessage is ours, the others are Lambda's, which reads with the function's role."""
 
 Statement = dict[str, Any]
 
 
-def role(place: Place, *, secrets: bool, queue: bool) -> Statement:
+def role(place: Place, *, secrets: bool, queues: Sequence[str]) -> Statement:
     """The function's role as a resource of a template."""
     statements = [
         _allow("Table", [f"dynamodb:{one}" for one in ON_TABLE], {"Fn::GetAtt": ["Table", "Arn"]}),
@@ -36,10 +38,9 @@ def role(place: Place, *, secrets: bool, queue: bool) -> Statement:
     if secrets:
         where = f"arn:${{AWS::Partition}}:ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{place.parameters}*"
         statements.append(_allow("Secrets", ["ssm:GetParameters"], {"Fn::Sub": where}))
-    if queue:
-        statements.append(
-            _allow("Queue", [f"sqs:{one}" for one in ON_QUEUE], {"Fn::GetAtt": ["Queue", "Arn"]})
-        )
+    for name in queues:
+        actions = [f"sqs:{one}" for one in ON_QUEUE]
+        statements.append(_allow(name, actions, {"Fn::GetAtt": [name, "Arn"]}))
     return assumed("lambda.amazonaws.com", statements)
 
 

@@ -203,11 +203,13 @@ def carry_out(cloud: Cloud, place: Place, changes: Changes) -> Stack:
     return known(cloud, place)
 
 
-def _events(cloud: Cloud, place: Place, token: str = "") -> list[dict[str, Any]]:
+def _events(cloud: Cloud, place: Place, operation: str = "") -> list[dict[str, Any]]:
     """What happened to the stack last, the newest first; of one operation, if it is named."""
     answer = cloud("cloudformation").describe_stack_events(StackName=place.stack)
     return [
-        one for one in answer["StackEvents"] if not token or one.get("ClientRequestToken") == token
+        one
+        for one in answer["StackEvents"]
+        if not operation or one.get("ClientRequestToken") == operation
     ]
 
 

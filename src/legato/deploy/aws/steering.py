@@ -52,9 +52,23 @@ def rollback(cloud: Cloud, place: Place, *, to: int = 0, force: bool = False) ->
         raise ConfigError(f"{place.stack}: {what}; there are {numbers or 'none'}")
     chosen = older[-1]
     if not force:
+        _check_queue(cloud, place, ready, chosen.number)
         _check(cloud, place, ready, chosen)
     versions.move(cloud, place, chosen.number)
     return current, chosen.number
+
+
+def _check_queue(cloud: Cloud, place: Place, ready: stack.Stack, number: int) -> None:
+    if "Queue" not in ready.outputs:
+        return
+    found = cloud("lambda").get_function_configuration(
+        FunctionName=place.stack, Qualifier=str(number)
+    )
+    if "LEGATO_QUEUE" not in found["Environment"]["Variables"]:
+        raise ConfigError(
+            f"version {number} is from before --queue: what lies in the queue would not be worked on. Deploy its code "
+            "instead, or --force"
+        )
 
 
 def _check(cloud: Cloud, place: Place, ready: stack.Stack, chosen: versions.Published) -> None:

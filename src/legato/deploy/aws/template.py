@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from legato.deploy.aws.fronts import function_url, http_api
 from legato.deploy.aws.place import ALIAS, Place
+from legato.deploy.aws.queues import GOES, address, timers, updates
 from legato.deploy.aws.role import assumed, role
 from legato.deploy.package.target import Target
 from legato.errors import ConfigError
@@ -48,8 +49,6 @@ RETENTION = (
     3653,
 )
 """Days that a log group may keep what is in it."""
-GOES = {"DeletionPolicy": "Delete", "UpdateReplacePolicy": "Delete"}
-"""Of what ends with the stack."""
 FRONTS = {"url": function_url, "http-api": http_api}
 
 
@@ -67,7 +66,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
         timeout: Seconds of one invocation.
         schedule: How often timers are looked at: "1m", "5m", "1h"; "" = never.
         front: "url" or "http-api".
-        queue: Whether there is a FIFO queue whose messages start dialogs.
+        queue: Whether updates go into a FIFO queue before they are worked on.
+        timers: Whether timers are brought to the second, by a queue with delays.
         retention: Days for which logs are kept.
     """
 
@@ -82,6 +82,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     schedule: str = "1m"
     front: str = "url"
     queue: bool = False
+    timers: bool = False
     retention: int = 30
 
 
@@ -105,7 +106,7 @@ def template(wanted: Wanted) -> dict[str, Any]:
                 "RetentionInDays": wanted.retention,
             },
         },
-        "Role": role(wanted.place, secrets=bool(wanted.secrets), queue=wanted.queue),
+        "Role": role(wanted.place, secrets=bool(wanted.secrets), queues=_queues(wanted)),
         "Function": function,
         version: {
             "Type": "AWS::Lambda::Version",
@@ -126,14 +127,15 @@ def template(wanted: Wanted) -> dict[str, Any]:
         },
         **front,
         **(_schedule(wanted.schedule) if wanted.schedule else {}),
-        **(_queue(wanted.timeout) if wanted.queue else {}),
+        **(updates(wanted.timeout) if wanted.queue else {}),
+        **(timers(wanted.timeout) if wanted.timers else {}),
     }
     outputs = {
         "Url": url,
         "Table": {"Ref": "Table"},
         "Version": {"Fn::GetAtt": [version, "Version"]},
         "Bucket": {"Ref": "CodeBucket"},
-        **({"Queue": {"Ref": "Queue"}} if wanted.queue else {}),
+        **{name: {"Ref": name} for name in _queues(wanted)},
     }
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
@@ -205,6 +207,10 @@ def _table() -> dict[str, Any]:
 def _function(wanted: Wanted) -> dict[str, Any]:
     variables: dict[str, Any] = dict(sorted(wanted.variables.items()))
     variables["LEGATO_STORE"] = {"Fn::Sub": "dynamodb://${Table}?region=${AWS::Region}"}
+    if wanted.queue:
+        variables["LEGATO_QUEUE"] = address("Queue")
+    if wanted.timers:
+        variables["LEGATO_TIMERS"] = address("Timers")
     if wanted.secrets:
         variables["LEGATO_PARAMETERS"] = wanted.place.parameters
         variables["LEGATO_SECRETS"] = ",".join(
@@ -255,38 +261,9 @@ def _schedule(every: str) -> dict[str, Any]:
     }
 
 
-def _queue(timeout: int) -> dict[str, Any]:
-    """A FIFO queue: what is sent to it starts dialogs by @app.event, in order within a group."""
-    return {
-        "DeadLetters": {
-            "Type": "AWS::SQS::Queue",
-            **GOES,
-            "Properties": {"FifoQueue": True, "MessageRetentionPeriod": 1209600},
-        },
-        "Queue": {
-            "Type": "AWS::SQS::Queue",
-            **GOES,
-            "Properties": {
-                "FifoQueue": True,
-                "ContentBasedDeduplication": True,
-                "MessageRetentionPeriod": 345600,
-                "VisibilityTimeout": 6 * timeout,
-                "RedrivePolicy": {
-                    "deadLetterTargetArn": {"Fn::GetAtt": ["DeadLetters", "Arn"]},
-                    "maxReceiveCount": 5,
-                },
-            },
-        },
-        "QueueMapping": {
-            "Type": "AWS::Lambda::EventSourceMapping",
-            "Properties": {
-                "EventSourceArn": {"Fn::GetAtt": ["Queue", "Arn"]},
-                "FunctionName": {"Ref": "Live"},
-                "FunctionResponseTypes": ["ReportBatchItemFailures"],
-                "BatchSize": 10,
-            },
-        },
-    }
+def _queues(wanted: Wanted) -> list[str]:
+    named = {"Queue": wanted.queue, "Timers": wanted.timers}
+    return [name for name, there in named.items() if there]
 
 
 def _hash(value: object) -> str:

@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from legato.app.settings import VARIABLES, Settings
 
 OF_THE_PLACE = frozenset(
-    {"store", "queue", "shards", "listen", "public_url", "metrics", "tracing", "hang_timeout"}
+    {
+        "store",
+        "queue",
+        "shards",
+        "listen",
+        "public_url",
+        "metrics",
+        "tracing",
+        "hang_timeout",
+        "timers",
+    }
 )
 """Settings of where a bot runs: a function service has its own."""
 

@@ -31,7 +31,7 @@ def install(requirements: Sequence[str], target: Target, folder: Path, work: Pat
     file = work / "requirements.txt"
     file.write_text("\n".join(requirements) + "\n", encoding="utf-8")
     command = _command(target, folder, file)
-    done = subprocess.run(  # nosec B603 - a list of words, no shell
+    done = subprocess.run(  # nosec B603
         command, capture_output=True, text=True, timeout=SECONDS, check=False
     )
     if done.returncode:
