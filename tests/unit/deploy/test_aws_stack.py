@@ -1,0 +1,267 @@
+"""What CloudFormation and its neighbours answer on a bad day, which no cloud of this machine plays."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ClientError, NoCredentialsError
+
+from legato.cli.main import main
+from legato.deploy.aws import cloud as cloud_module
+from legato.deploy.aws import code, stack, steering
+from legato.deploy.aws.cloud import Cloud
+from legato.deploy.aws.place import Place
+from legato.errors import ConfigError
+
+PLACE = Place("adder")
+Answer = dict[str, Any] | Exception | Callable[..., dict[str, Any]]
+
+
+def refused(code: str, text: str = "") -> ClientError:
+    """A refusal, as boto3 raises it."""
+    return ClientError({"Error": {"Code": code, "Message": text}}, "DescribeStacks")
+
+
+class Scripted:
+    """Stands for all clients of boto3: gives the answers of a method in order, the last one for ever.
+
+    Attributes:
+        calls: (method, words) in order.
+    """
+
+    def __init__(self, **answers: list[Answer]) -> None:
+        self._answers = answers
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def answer(**words: Any) -> Any:
+            self.calls.append((method, words))
+            left = self._answers.get(method, [{}])
+            found = left.pop(0) if len(left) > 1 else left[0]
+            if isinstance(found, Exception):
+                raise found
+            return found(**words) if callable(found) else found
+
+        return answer
+
+    def words(self, method: str) -> list[dict[str, Any]]:
+        """What a method was called with."""
+        return [words for name, words in self.calls if name == method]
+
+
+@pytest.fixture(autouse=True)
+def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud_module, "SHORTEST_S", 0.0)
+    monkeypatch.setattr(cloud_module, "LONGEST_S", 0.0)
+    monkeypatch.setattr(steering, "PAUSE_S", 0.0)
+
+
+def clouded(script: Scripted, region: str = "eu-central-1") -> Cloud:
+    """A cloud whose clients are scripted."""
+    cloud = Cloud(region)
+    services = ("cloudformation", "s3", "logs", "sts", "lambda")
+    cloud._clients = dict.fromkeys(services, cast("Any", script))
+    return cloud
+
+
+def stacks(*states: str) -> list[Answer]:
+    """Answers of describe_stacks; "" = there is none."""
+    output = {"OutputKey": "Table", "OutputValue": "t"}
+    return [
+        {"Stacks": [{"StackStatus": state, "Outputs": [output]}]}
+        if state
+        else refused("ValidationError")
+        for state in states
+    ]
+
+
+def prepared(script: Scripted) -> stack.Changes:
+    return stack.prepare(clouded(script), PLACE, "{}", {"A": "b"}, {})
+
+
+CREATED: list[Answer] = [{"Status": "CREATE_PENDING"}, {"Status": "CREATE_COMPLETE", "Changes": []}]
+
+
+@pytest.mark.parametrize("state", ["", "DELETE_COMPLETE"])
+def test_where_there_is_no_stack_one_is_made(state: str) -> None:
+    script = Scripted(describe_stacks=stacks(state), describe_change_set=list(CREATED))
+
+    assert prepared(script).new
+    assert script.words("create_change_set")[0]["ChangeSetType"] == "CREATE"
+    assert not script.words("delete_stack")
+
+
+@pytest.mark.parametrize("state", ["ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"])
+def test_a_stack_that_never_worked_is_made_anew(state: str) -> None:
+    script = Scripted(
+        describe_stacks=stacks(state, state, "DELETE_IN_PROGRESS", ""),
+        describe_change_set=list(CREATED),
+    )
+
+    assert prepared(script).new
+    assert len(script.words("delete_stack")) == 1
+
+
+def test_a_stack_that_is_being_changed_is_left_alone() -> None:
+    script = Scripted(describe_stacks=stacks("UPDATE_ROLLBACK_IN_PROGRESS"))
+
+    with pytest.raises(ConfigError, match="is being changed"):
+        prepared(script)
+    assert not script.words("create_change_set")
+
+
+def test_a_change_set_tells_all_its_pages_and_why_it_failed() -> None:
+    one = {"ResourceChange": {"Action": "Add", "LogicalResourceId": "A", "ResourceType": "T"}}
+    two = {"ResourceChange": one["ResourceChange"] | {"Replacement": "True", "Action": "Modify"}}
+    script = Scripted(
+        describe_stacks=stacks("UPDATE_COMPLETE"),
+        describe_change_set=[
+            {"Status": "CREATE_COMPLETE", "Changes": [one], "NextToken": "n"},
+            {"Status": "CREATE_COMPLETE", "Changes": [two]},
+        ],
+    )
+    assert [one.text for one in prepared(script).found] == [
+        "add     A (T)",
+        "modify  A (T, replaced)",
+    ]
+    nothing = {
+        "Status": "FAILED",
+        "StatusReason": "The submitted information didn't contain changes.",
+    }
+    script = Scripted(describe_stacks=stacks("UPDATE_COMPLETE"), describe_change_set=[nothing])
+    assert prepared(script).found == ()
+    wrong = {"Status": "FAILED", "StatusReason": "Unresolved resource"}
+    script = Scripted(describe_stacks=stacks("UPDATE_COMPLETE"), describe_change_set=[wrong])
+    with pytest.raises(ConfigError, match="does not take the template: Unresolved resource"):
+        prepared(script)
+
+
+def events(script: Scripted, *found: tuple[str, str, str]) -> dict[str, Any]:
+    """Events of the operation under way, the newest first, after those of an older one."""
+    (asked,) = script.words("execute_change_set")
+    token = asked["ClientRequestToken"]
+    mine = [
+        {
+            "LogicalResourceId": name,
+            "ResourceStatus": status,
+            "ResourceStatusReason": why,
+            "ClientRequestToken": token,
+        }
+        for name, status, why in found
+    ]
+    old = {"LogicalResourceId": PLACE.stack, "ResourceStatus": "UPDATE_COMPLETE"}
+    return {"StackEvents": [*mine, old | {"ClientRequestToken": "older"}]}
+
+
+def test_a_change_that_fails_tells_what_failed_first() -> None:
+    script = Scripted()
+    script._answers["describe_stack_events"] = [
+        lambda **words: events(script),
+        lambda **words: events(script, (PLACE.stack, "UPDATE_IN_PROGRESS", "")),
+        lambda **words: events(
+            script,
+            (PLACE.stack, "UPDATE_ROLLBACK_COMPLETE", ""),
+            ("Role", "UPDATE_FAILED", "cancelled"),
+            ("Queue", "CREATE_FAILED", "a queue of this name was just deleted"),
+            (PLACE.stack, "UPDATE_IN_PROGRESS", ""),
+        ),
+    ]
+
+    with pytest.raises(
+        ConfigError, match="ROLLBACK_COMPLETE: Queue: a queue of this name was just"
+    ):
+        stack.carry_out(clouded(script), PLACE, stack.Changes("c", (), new=False))
+
+
+def test_the_end_of_an_older_change_is_not_taken_for_that_of_this_one() -> None:
+    script = Scripted(describe_stacks=stacks("UPDATE_COMPLETE"))
+    script._answers["describe_stack_events"] = [
+        lambda **words: events(script),
+        lambda **words: events(script, (PLACE.stack, "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "")),
+        lambda **words: events(script, (PLACE.stack, "UPDATE_COMPLETE", "")),
+    ]
+
+    done = stack.carry_out(clouded(script), PLACE, stack.Changes("c", (), new=False))
+
+    assert done.outputs == {"Table": "t"}
+    assert len(script.words("describe_stack_events")) == 3
+
+
+def test_a_stack_that_cannot_be_deleted_says_why() -> None:
+    failed = {
+        "LogicalResourceId": "Logs",
+        "ResourceStatus": "DELETE_FAILED",
+        "ResourceStatusReason": "no",
+    }
+    script = Scripted(
+        describe_stacks=stacks("DELETE_IN_PROGRESS", "DELETE_FAILED"),
+        describe_stack_events=[{"StackEvents": [failed]}],
+    )
+
+    with pytest.raises(ConfigError, match="could not be deleted: Logs: no"):
+        stack.remove(clouded(script), PLACE)
+
+
+@pytest.mark.parametrize(
+    ("region", "where"),
+    [
+        ("us-east-1", {}),
+        ("eu-west-1", {"CreateBucketConfiguration": {"LocationConstraint": "eu-west-1"}}),
+    ],
+)
+def test_a_bucket_is_made_closed_to_the_public(region: str, where: dict[str, Any]) -> None:
+    script = Scripted(head_bucket=[refused("404")])
+
+    code.ensure_bucket(clouded(script, region), "b")
+
+    assert script.words("create_bucket") == [{"Bucket": "b"} | where]
+    (closed,) = script.words("put_public_access_block")
+    assert set(closed["PublicAccessBlockConfiguration"].values()) == {True}
+
+
+def test_the_log_is_followed_without_a_line_twice() -> None:
+    def event(at: int, text: str) -> dict[str, Any]:
+        return {"timestamp": at, "eventId": text, "message": f"{text}\n"}
+
+    script = Scripted(
+        filter_log_events=[
+            {"events": [event(1000, "a"), event(50_000, "c")], "nextToken": "n"},
+            {"events": [event(49_000, "b")]},
+            {"events": [event(50_000, "c"), event(49_500, "late")]},
+            {"events": [event(60_000, "d")]},
+        ]
+    )
+    lines: Iterator[tuple[int, str]] = steering.lines(clouded(script), PLACE, since_ms=7, tail=True)
+
+    assert [next(lines)[1] for _ in range(5)] == ["a", "b", "c", "late", "d"]
+    since = [words["startTime"] for words in script.words("filter_log_events")]
+    assert since == [7, 7, 40_000, 40_000]
+
+
+def test_refusals_and_missing_credentials_are_told_in_a_line() -> None:
+    cloud = clouded(Scripted())
+
+    with pytest.raises(ConfigError, match="AWS refuses DescribeStacks: not you"), cloud.told():
+        raise refused("AccessDenied", "not you")
+    with (
+        pytest.raises(ConfigError, match="AWS cannot be asked: Unable to locate credentials"),
+        cloud.told(),
+    ):
+        raise NoCredentialsError
+
+
+def test_without_boto3_or_a_region_it_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+
+    assert main(["deploy", "aws", "logs", "--name", "adder"]) == 2
+    assert "which region? --region eu-central-1" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    assert main(["deploy", "aws", "logs", "--name", "adder"]) == 2
+    assert "pip install 'legato[deploy]'" in capsys.readouterr().err
