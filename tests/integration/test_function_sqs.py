@@ -19,7 +19,7 @@ from tests.servers.ministack import WHO, Ministack
 
 ADDER = Path(__file__).parents[2] / "examples" / "adder.py"
 TOKEN, SECRET = "4200:of-nobody", "of-nobody"
-KILLS, PEOPLE, BATCH = 50, 20, 4
+KILLS, PEOPLE, BATCH = 50, 20, 3
 _numbers = itertools.count(1)
 QUIET = """
 from legato import App, Chat, Timeout

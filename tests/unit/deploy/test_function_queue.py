@@ -331,3 +331,9 @@ def test_the_clock_of_tests_is_the_clock_of_letters(
     service.restart()
     service.invoke(update(1, 1001, "/start"))
     assert json.loads(sqs.sent[QUEUE][0]["MessageBody"])["at"] == service.clock.now_ms()
+
+
+def test_what_nobody_needs_is_answered_and_not_put_there(service: Service, sqs: FakeSqs) -> None:
+    poll = json.dumps({"update_id": 1, "poll_answer": {"poll_id": "1", "option_ids": [0]}})
+    assert service.invoke(request("POST", "/telegram", poll))["statusCode"] == 200
+    assert sqs.asked == 0
