@@ -5,17 +5,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from legato.abc import Clock, Store
+from legato.app.knobs import FIRST_PAUSE_S
 from legato.app.share import WHOLE, Share
 from legato.app.tasks import raise_common
 from legato.model.records import Conversation
 
 PAGE = 500
+MOST_PASSED_OVER = 20 * PAGE
+"""So many conversations that are being woken, or cannot be, hide nobody behind them."""
+LONGEST_PAUSE_S = 300.0
+"""Between tries of one that cannot be woken for a bug: each try writes a traceback into the log."""
+
+
+class Stuck(NamedTuple):
+    """What could not be woken: where it stood, until when it is left alone, and how long that is."""
+
+    at: tuple[int, int, int]
+    until: float
+    pause_s: float
 
 
 class Alarm:
     """Invariant: a conversation that is being woken is not woken a second time.
+
+    One that a bug keeps from being woken (a row that cannot be read) is left alone for growing times, as
+    long as it stands where it stood.
 
     Args:
         store, clock: Where the timers are, and what time it is.
@@ -43,37 +60,70 @@ class Alarm:
         self._patience_s = patience_s
         self._share = share
         self._waking: set[str] = set()
+        self._stuck: dict[str, Stuck] = {}
 
     async def ring(self) -> int:
         """Wakes what is due, earliest first; returns how many conversations that were."""
         rung: set[str] = set()
-        while rows := await self._due():
+        while True:
+            limit = PAGE + min(len(self._waking) + len(self._stuck), MOST_PASSED_OVER)
+            rows = await self._due(limit)
             passed_over = self._waking | rung
-            fresh = [row for row in rows if row.key not in passed_over and self._ours(row)]
+            fresh = [
+                row
+                for row in rows
+                if row.key not in passed_over and not self._is_stuck(row) and self._ours(row)
+            ]
             if fresh:
                 await self._all(fresh)
                 rung.update(row.key for row in fresh)
-            if len(rows) < PAGE or not fresh:
+            if len(rows) < limit or not fresh:
                 break
         return len(rung)
 
-    async def _due(self) -> list[Conversation]:
+    async def _due(self, limit: int) -> list[Conversation]:
         slots = self._share.slots
         if slots is None:
-            return await self._store.due(self._clock.now_ms(), PAGE)
+            return await self._store.due(self._clock.now_ms(), limit)
         if not slots or not self._share.good():
             return []
-        return await self._store.due(self._clock.now_ms(), PAGE, slots=slots)
+        return await self._store.due(self._clock.now_ms(), limit, slots=slots)
+
+    def _is_stuck(self, row: Conversation) -> bool:
+        stuck = self._stuck.get(row.key)
+        if stuck is None:
+            return False
+        if stuck.at != _at(row):
+            del self._stuck[row.key]
+            return False
+        return self._clock.monotonic() < stuck.until
 
     async def _all(self, rows: list[Conversation]) -> None:
         tasks = []
         for row in rows:
             self._waking.add(row.key)
             task = self._wake(row)
-            task.add_done_callback(partial(self._over, row.key))
+            task.add_done_callback(partial(self._over, row))
             tasks.append(task)
         done, _ = await asyncio.wait(tasks, timeout=self._patience_s)
         raise_common(done)
 
-    def _over(self, key: str, task: asyncio.Task[None]) -> None:
-        self._waking.discard(key)
+    def _over(self, row: Conversation, task: asyncio.Task[None]) -> None:
+        self._waking.discard(row.key)
+        if task.cancelled() or task.exception() is None:
+            self._stuck.pop(row.key, None)
+            return
+        if len(self._stuck) >= MOST_PASSED_OVER:
+            self._stuck.clear()
+        before = self._stuck.get(row.key)
+        pause_s = FIRST_PAUSE_S
+        if before is not None and before.at == _at(row):
+            pause_s = min(LONGEST_PAUSE_S, before.pause_s * 2)
+        self._stuck[row.key] = Stuck(_at(row), self._clock.monotonic() + pause_s, pause_s)
+
+
+def _at(row: Conversation) -> tuple[int, int, int]:
+    return row.epoch, row.head, row.wake_ms
+
+
+__all__ = ["Alarm"]

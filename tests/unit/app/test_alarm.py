@@ -1,10 +1,16 @@
-"""Timers do not wait for each other."""
+"""Timers do not wait for each other, and one that cannot be rung is rung seldom."""
 
 import asyncio
+import logging
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
 
 from legato import App, Chat
 from legato.app.runtime import RuntimeSettings
-from tests.unit.app.kit import message, place, running
+from legato.model.records import Commit, Conversation
+from tests.unit.app.kit import World, message, place, running
 
 app = App("x")
 gates: list[asyncio.Event] = []
@@ -36,3 +42,61 @@ async def test_a_timer_whose_dialog_runs_a_slow_step_holds_up_no_other_one():
         gates[-1].set()
         await world.rest()
         assert world.said == ["quick", "slow"]
+
+
+async def moved(world: World, row: Conversation, **fields: Any) -> Conversation:
+    """Writes a row as another process would."""
+    changed = replace(row, head=row.head + 1, **fields)
+    await world.store.commit(
+        Commit(at_ms=0, key=row.key, expect=(row.epoch, row.head), row=changed)
+    )
+    world.runtime.turns.cache.clear()
+    return changed
+
+
+async def test_a_timer_that_a_bug_keeps_from_ringing_is_tried_and_logged_seldom(
+    caplog: pytest.LogCaptureFixture,
+):
+    async with running(app) as world:
+        await world.says("/quick")
+        (row,) = await world.store.find()
+        await moved(world, row, state=b"{")
+        world.clock.advance(20)
+        tries = 0
+        for _ in range(5 * 600):
+            tries += await world.runtime.tick()
+            world.clock.advance(0.2)
+        errors = [r for r in caplog.records if r.levelno == logging.ERROR]
+        assert 5 < tries == len(errors) < 15
+
+
+async def test_once_it_is_mended_it_rings_at_once():
+    async with running(app) as world:
+        await world.says("/quick")
+        (row,) = await world.store.find()
+        bad = await moved(world, row, state=b"{")
+        world.clock.advance(20)
+        for _ in range(100):
+            await world.runtime.tick()
+            world.clock.advance(0.2)
+        assert await world.runtime.tick() == 0
+        await moved(world, bad, state=row.state)
+        assert await world.runtime.tick() == 1
+        await world.rest()
+        assert world.said == ["quick"]
+
+
+async def test_a_page_of_such_hides_no_timer_behind_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("legato.app.alarm.PAGE", 2)
+    async with running(app) as world:
+        for number in ("1", "2", "3", "4", "5"):
+            await world.says("/quick", place(number, number))
+            world.clock.advance(1)
+        *early, _ = sorted(await world.store.find(), key=lambda row: row.wake_ms)
+        for row in early:
+            await moved(world, row, state=b"{")
+        world.clock.advance(20)
+        for _ in range(3):
+            await world.runtime.tick()
+        await world.rest()
+        assert world.said == ["quick"]
