@@ -7,8 +7,10 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from legato.deploy.package.build import Package
+if TYPE_CHECKING:
+    from legato.deploy.package.build import Package
 
 
 def add_package(parser: argparse.ArgumentParser) -> None:
