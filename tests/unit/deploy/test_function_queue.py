@@ -6,17 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from legato import App, Chat, Happened
+from legato.abc import Parsed, Store
 from legato.app.poison import SPACE, Count
 from legato.deploy.function import core, queueing
-from legato.errors import ConfigError
+from legato.errors import ConfigError, StoreUnavailable
 from legato.model.records import FAILED, Commit
+from legato.platforms.telegram import Telegram
 from legato.queues.sqs.letters import hashed
 from legato.testing.clock import FakeClock
 from legato.testing.fake_telegram import FakeTelegram
 from tests.unit.deploy.function_kit import SECRET, TOKEN, Service, request
-from tests.unit.deploy.queue_kit import CREDENTIALS, QUEUE, FakeSqs, Message, fake_sqs, record
+from tests.unit.deploy.queue_kit import (
+    CREDENTIALS,
+    QUEUE,
+    TIMERS,
+    FakeSqs,
+    Message,
+    fake_sqs,
+    record,
+)
 
 AWAY = (500, {"__type": "com.amazonaws.sqs#InternalFailure", "message": "away"})
 DENIED = (400, {"__type": "com.amazon.coral.service#AccessDeniedException", "message": "no"})
@@ -263,6 +274,42 @@ def test_a_letter_that_fails_by_a_bug_of_ours_is_put_aside_in_the_end(
     assert work(service, records) == []
     rows = service.process.run(runtime.store.find())
     assert [row.status for row in rows] == [FAILED]
+
+
+def test_what_the_store_cannot_take_now_stays_in_the_queue(
+    service: Service, sqs: FakeSqs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.invoke(update(1, 1001, "/start"))
+    letters = sqs.records()
+    unreadable = record("hello")
+    wake = record('{"legato":"wake","key":"telegram:4200:1:1:","at":1}', TIMERS)
+    service.invoke({"legato": "tick"})
+    runtime = service.process._runtime
+    assert runtime is not None
+    service.process.run(runtime.store.close())
+    batch = [*letters, unreadable, wake]
+    assert work(service, batch) == [one["messageId"] for one in batch]
+
+    service.crash()
+    assert work(service, batch) == []
+    assert texts(service) == ["Name?"]
+
+
+def test_a_platform_that_waits_for_an_answer_gets_it_with_the_update_in_the_queue(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parse = Telegram.parse
+
+    def answering(self: Telegram, body: bytes) -> Parsed:
+        return structs.replace(parse(self, body), reply=b"challenge", reply_type="text/plain")
+
+    async def forgetful(self: Telegram, store: Store) -> None:
+        raise StoreUnavailable("away")  # what was learned is kept later
+
+    monkeypatch.setattr(Telegram, "parse", answering)
+    monkeypatch.setattr(Telegram, "remember", forgetful)
+    answer = service.invoke(update(1, 1001, "/start"))
+    assert (answer["statusCode"], answer["body"]) == (200, "challenge")
 
 
 def test_what_is_no_letter_is_kept_for_people(service: Service) -> None:

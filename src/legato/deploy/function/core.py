@@ -202,7 +202,10 @@ class Function:
             failures = await queues.worked(
                 runtime, records, lambda record: self._try(runtime, sources.happened(record))
             )
-            await self._tick(runtime)
+            try:
+                await self._tick(runtime)
+            except StoreError as error:  # no reason for what is done to come again
+                log.warning("timers fire with the next tick: %s", error)
             await self._delivered(runtime, "")
             return failures
 
