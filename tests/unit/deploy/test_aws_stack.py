@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 
 from legato.cli.main import main
 from legato.deploy.aws import cloud as cloud_module
-from legato.deploy.aws import code, stack, steering
+from legato.deploy.aws import code, stack, steering, versions
 from legato.deploy.aws.cloud import Cloud
 from legato.deploy.aws.place import Place
 from legato.errors import ConfigError
@@ -220,6 +220,41 @@ def test_a_bucket_is_made_closed_to_the_public(region: str, where: dict[str, Any
     assert script.words("create_bucket") == [{"Bucket": "b"} | where]
     (closed,) = script.words("put_public_access_block")
     assert set(closed["PublicAccessBlockConfiguration"].values()) == {True}
+
+
+def test_zips_of_versions_that_are_gone_are_deleted_page_by_page() -> None:
+    script = Scripted(
+        list_objects_v2=[
+            {"Contents": [{"Key": "legato-adder/a.zip"}, {"Key": "legato-adder/b.zip"}]},
+            {"Contents": [{"Key": "legato-adder/c.zip"}]},
+            {},
+        ]
+    )
+
+    assert code.keep(clouded(script), "b", PLACE, {"a"}) == 2
+
+    deleted = [one["Delete"]["Objects"] for one in script.words("delete_objects")]
+    assert deleted == [[{"Key": "legato-adder/b.zip"}], [{"Key": "legato-adder/c.zip"}]]
+    asked = [one["StartAfter"] for one in script.words("list_objects_v2")]
+    assert asked == ["", "legato-adder/b.zip", "legato-adder/c.zip"]
+
+
+def test_only_the_newest_versions_and_the_live_one_stay() -> None:
+    class Pages(Scripted):
+        def get_paginator(self, method: str) -> Any:
+            listed = [
+                {"Version": str(n), "Description": f"sha{n} bot.py:app", "LastModified": "now"}
+                for n in (3, 1, 2, 4)
+            ]
+            latest = {"Version": "$LATEST", "LastModified": "now"}
+            return Scripted(paginate=[cast("Any", [{"Versions": [latest, *listed]}])])
+
+    script = Pages(get_alias=[{"FunctionVersion": "2"}])
+
+    assert versions.prune(clouded(script), PLACE, keep=2) == [1]
+
+    assert script.words("delete_function") == [{"FunctionName": PLACE.stack, "Qualifier": "1"}]
+    assert [one.sha256 for one in versions.published(clouded(script), PLACE)][-1] == "sha4"
 
 
 def test_the_log_is_followed_without_a_line_twice() -> None:

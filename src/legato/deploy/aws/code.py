@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from legato.deploy.aws.cloud import Cloud
@@ -52,19 +54,35 @@ def download(cloud: Cloud, bucket: str, key: str) -> bytes | None:
     return None if answer is None else bytes(answer["Body"].read())
 
 
-def forget(cloud: Cloud, bucket: str, place: Place) -> None:
-    """Deletes a bot's zips, and the bucket if nothing else is in it."""
+def keep(cloud: Cloud, bucket: str, place: Place, kept: Collection[str]) -> int:
+    """Deletes a bot's zips but these; how many there were.
+
+    Args:
+        cloud, bucket, place: Where.
+        kept: SHA-256 of each zip that stays.
+    """
     s3 = cloud("s3")
+    names = {place.key(sha256) for sha256 in kept}
+    gone = 0
+    after = ""
     while True:
-        listed = cloud.maybe(
-            lambda: s3.list_objects_v2(Bucket=bucket, Prefix=place.prefix, MaxKeys=PAGE), *ABSENT
-        )
-        keys = [{"Key": one["Key"]} for one in (listed or {}).get("Contents", ())]
-        if not keys:
-            break
-        s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
-    if listed is not None and bucket == bucket_of(cloud):
+        ask = {"Bucket": bucket, "Prefix": place.prefix, "MaxKeys": PAGE, "StartAfter": after}
+        listed = cloud.maybe(partial(s3.list_objects_v2, **ask), *ABSENT)
+        found = [one["Key"] for one in (listed or {}).get("Contents", ())]
+        if not found:
+            return gone
+        old = [{"Key": key} for key in found if key not in names]
+        if old:
+            s3.delete_objects(Bucket=bucket, Delete={"Objects": old, "Quiet": True})
+        gone, after = gone + len(old), found[-1]
+
+
+def forget(cloud: Cloud, bucket: str, place: Place) -> None:
+    """Deletes a bot's zips, and the bucket if nothing else is in it and it is ours."""
+    keep(cloud, bucket, place, ())
+    if bucket == bucket_of(cloud):
+        s3 = cloud("s3")
         cloud.maybe(lambda: s3.delete_bucket(Bucket=bucket), "BucketNotEmpty", *ABSENT)
 
 
-__all__ = ["bucket_of", "download", "ensure_bucket", "forget", "upload"]
+__all__ = ["bucket_of", "download", "ensure_bucket", "forget", "keep", "upload"]

@@ -220,11 +220,17 @@ def deploy(plan: Plan, cloud: Cloud, say: Say) -> Deployed:
     if versions.live(cloud, plan.place) != number:
         versions.move(cloud, plan.place, number)  # after a rollback
         say(f"version {number} is live again")
-    for gone in versions.prune(cloud, plan.place):
-        say(f"version {gone} is forgotten")
+    _prune(cloud, plan.place, bucket, say)
     url = url_of(ready.outputs["Url"], plan.public_url)
     tried = asyncio.run(connected(plan.entry, settings, cloud, ready.outputs["Table"], url))
     return Deployed(url, number, bool(changes.found), made.sha256, tried)
+
+
+def _prune(cloud: Cloud, place: Place, bucket: str, say: Say) -> None:
+    old = versions.prune(cloud, place)
+    if old:
+        code.keep(cloud, bucket, place, {one.sha256 for one in versions.published(cloud, place)})
+        say(f"forgotten: version {', '.join(map(str, old))}")
 
 
 async def connected(
