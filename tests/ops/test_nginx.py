@@ -59,8 +59,10 @@ def ports():
     return free_port(), free_port()
 
 
-def front(ports):
+def front(ports, without=""):
     text = tls_free((OPS / "nginx/legato.conf").read_text())
+    assert without in text
+    text = text.replace(without, "")
     for old, new in zip((8081, 8082), ports, strict=True):
         text = text.replace(f"server 127.0.0.1:{old}", f"server 127.0.0.1:{new}")
     return Nginx(text)
@@ -173,3 +175,11 @@ async def test_a_gateway_that_ends_with_a_request_in_hand_is_seen_by_nobody(port
             answers = [await asyncio.to_thread(ask, nginx.port) for _ in range(4)]
             assert ending.got
     assert answers == [200] * 4
+
+
+async def test_to_ask_no_other_gateway_for_a_request_in_hand_is_caught_as_wrong(ports):
+    with front(ports, without=" non_idempotent") as nginx:
+        async with Upstream(ports[0], status=0) as ending, Upstream(ports[1]):
+            answers = [await asyncio.to_thread(ask, nginx.port) for _ in range(4)]
+            assert ending.got
+    assert 502 in answers
