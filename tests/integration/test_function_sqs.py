@@ -65,9 +65,10 @@ async def boom(chat: Chat) -> None:
 class World:
     """People who write to a bot, its queue and its processes."""
 
-    def __init__(self, telegram: FakeTelegram, queue: Sqs, people: int) -> None:
+    def __init__(self, telegram: FakeTelegram, queue: Sqs, timers: Sqs, people: int) -> None:
         self.telegram = telegram
         self.queue = queue
+        self.timers = timers
         self.people = [1001 + number for number in range(people)]
         for _ in self.people:
             telegram.user("Ann", started=True)
@@ -126,12 +127,13 @@ def world(
     server: Ministack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, people: int
 ) -> Iterator[World]:
     name = f"bot{next(_numbers)}"
-    queue = Sqs(server, f"{name}.fifo")
+    queue, timers = Sqs(server, f"{name}.fifo"), Sqs(server, f"{name}-timers")
     with FakeTelegram(token=TOKEN).threaded() as telegram:
         settings = {
             **WHO,
             "LEGATO_STORE": server.url(name),
             "LEGATO_QUEUE": queue.address,
+            "LEGATO_TIMERS": timers.address,
             "TELEGRAM_TOKEN": TOKEN,
             "TELEGRAM_SECRET": SECRET,
             "TELEGRAM_API": telegram.api,
@@ -139,7 +141,7 @@ def world(
         for variable, value in settings.items():
             monkeypatch.setenv(variable, value)
         monkeypatch.chdir(tmp_path)
-        found = World(telegram, queue, people)
+        found = World(telegram, queue, timers, people)
         try:
             yield found
         finally:
@@ -189,8 +191,6 @@ def test_a_queue_that_delays_wakes_a_conversation_in_another_process(
 ) -> None:
     """And whoever comes with the same wake once more finds nothing to do."""
     (tmp_path / "quiet.py").write_text(QUIET)
-    timers = Sqs(server, f"timers{next(_numbers)}")
-    monkeypatch.setenv("LEGATO_TIMERS", timers.address)
     with world(server, monkeypatch, tmp_path, 1) as bot:
         bot.say_twice(1001, "/start")
         letters = bot.queue.receive()
@@ -199,14 +199,14 @@ def test_a_queue_that_delays_wakes_a_conversation_in_another_process(
             worker = Function(app, {})
             try:
                 # SQS holds it back for as long as the person may be silent.
-                found = records or timers.receive(wait_s=20)
+                found = records or bot.timers.receive(wait_s=20)
                 assert len(found) == 1
                 answer = Lambda(worker)({"Records": found})
             finally:
                 worker.close()
             assert answer == {"batchItemFailures": []}
             if records is None:
-                timers.settle(found, None)  # it comes once more
+                bot.timers.settle(found, None)  # it comes once more
         assert bot.told(1001) == ["Anybody?", "You went quiet."]
 
 
