@@ -146,8 +146,12 @@ class Leftovers:
     def _start(self, name: str, work: Coroutine[Any, Any, None], lane: str) -> Task:
         self._begun.add(name)
         task = self._spawn(work, lane)
-        task.add_done_callback(lambda _: self._begun.discard(name))
+        task.add_done_callback(lambda _: self._over(name))
         return task
+
+    def _over(self, name: str) -> None:
+        self._begun.discard(name)
+        self._more.discard(name)
 
     async def empty(self, lane: str) -> None:
         """Applies all mail of a lane, in its order, before anything else of that lane."""
