@@ -133,7 +133,7 @@ class Page:
 
     def says(self, text: str) -> int:
         self.ids += 1
-        return self.sends(id=f"{self.connection}-{self.ids}", text=text)
+        return self.sends(id=f"{self.connection.rstrip('=')}-{self.ids}", text=text)
 
     @property
     def news(self) -> list[Any]:

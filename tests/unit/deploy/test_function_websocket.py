@@ -1,7 +1,10 @@
 """The web chat on AWS: who speaks, what is pushed, and what is shown to whoever comes back."""
 
 import asyncio
+import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,13 @@ from legato.platforms.web.rooms import Entry
 from legato.stores.sqlite import SQLiteStore
 from tests.unit.deploy.function_kit import request
 from tests.unit.deploy.socket_kit import KEY, SECRET, SOCKET, Gateway, Page, Site, event
+from tests.unit.deploy.socket_victim import DEAD, greeter
 
 models = pytest.importorskip("aws_lambda_powertools.utilities.parser.models")
 
 ANN, BOB = "secret-of-anns-session", "secret-of-bobs-session"
 LINK = "L0SM9cOFvHcCIhw="
+SAID = ["/start", "Welcome.", "Your name?", "Ann", "Hello, Ann!"]
 STARTED: list[str] = []
 GONE: list[Gateway] = []
 """Gateways whose connections end while a dialog runs."""
@@ -113,7 +118,7 @@ def test_a_page_talks_with_the_bot(site: Site) -> None:
 
     assert ann.says("/start") == 200
     assert ann.shows == ["/start", "Size?"]
-    assert ann.news[-1] == {"taken": f"{LINK}-1"}
+    assert ann.news[-1] == {"taken": f"{LINK[:-1]}-1"}
     question = ann.entries[-1]
     button = question["buttons"][0][1]
     assert ann.sends(id="press", message=question["id"], data=button["data"]) == 200
@@ -195,6 +200,17 @@ def test_a_function_without_the_right_says_so_to_its_operator(
     assert Page(site, ANN, "again=").opens().shows == ["/start", "Size?"]
 
 
+def test_where_nobody_may_sign_nothing_is_lost(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ann = Page(site, ANN, LINK).opens()
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert ann.says("/start") == 200
+    assert "AWS_SECRET_ACCESS_KEY" in caplog.text
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    assert Page(site, ANN, "again=").opens().shows == ["/start", "Size?"]
+
+
 def test_all_pages_of_a_session_show_the_same(site: Site) -> None:
     first, second = Page(site, ANN, "first=").opens(), Page(site, ANN, "second=").opens()
     first.says("/start")
@@ -221,8 +237,9 @@ def test_what_is_long_comes_in_pieces_and_of_too_much_the_oldest_is_forgotten(si
 def test_what_is_no_message_is_refused(site: Site) -> None:
     ann = Page(site, ANN, LINK).opens()
     assert ann.says(" ") == 200
-    assert ann.news[-1] == {"refused": f"{LINK}-1", "why": "a message needs a text"}
-    for body in ("", "[]", "{", '{"seq": "a"}', "[" * 100_000):
+    assert ann.news[-1] == {"refused": f"{LINK[:-1]}-1", "why": "a message needs a text"}
+    strange = json.dumps({"session": ANN, "id": "a\0", "text": "/start"})
+    for body in ("", "[]", "{", '{"seq": "a"}', "[" * 100_000, strange):
         assert site.invoke(event(LINK, "MESSAGE", body))["statusCode"] == 400
 
 
@@ -304,3 +321,38 @@ def test_two_processes_that_change_the_same_chat_lose_nothing(site: Site) -> Non
 
     site.process.run(both())
     assert ann.shows == []
+
+
+def test_a_process_that_dies_anywhere_loses_nothing_and_shows_nothing_twice(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "legato.deploy.function.core.STRANGE_MS", -60_000
+    )  # what is left is taken at once
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    deaths = 0
+    for number in itertools.count(1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        site.process.close()
+        site.app = greeter()
+        site.process = site.cold()
+        page = Page(site, ANN, f"{number}=").opens()
+        frame = json.dumps({"session": ANN, "id": "one", "text": "/start"})
+        message = event(page.connection, "MESSAGE", frame)
+        command = [sys.executable, "-m", "tests.unit.deploy.socket_victim", str(number)]
+        died = subprocess.run([*command, json.dumps(message)], check=False, timeout=60).returncode
+        assert died in (0, DEAD)
+        deaths += died == DEAD
+
+        site.restart()
+        page.sends(id="one", text="/start")  # as the page does until it is told {"taken"}
+        assert page.news[-1] == {"taken": "one"}
+        site.invoke({"legato": "tick"})
+        assert Page(site, ANN, f"{number}b=").opens().shows == SAID[:3]
+        assert page.sends(id="two", text="Ann") == 200
+        assert Page(site, ANN, f"{number}c=").opens().shows == SAID
+        if died == 0:
+            break
+    assert deaths >= 6

@@ -23,6 +23,7 @@ from legato.abc import HttpClient, HttpRequest, Verdict
 from legato.abc.http import MaybeSent, NotSent
 from legato.aws.address import domain, region_of, who_asks
 from legato.aws.signing import Signer
+from legato.errors import ConfigError
 
 PIECE = 30_000
 """Characters in one frame to a page: each has at most 4 bytes."""
@@ -49,11 +50,7 @@ def api_of(about: dict[str, Any]) -> str:
 
 
 async def post(http: HttpClient, api: str, connection: str, news: object) -> Verdict:
-    """Sends one thing to a page, in pieces if it is long: "sent", "gone", "retry" or "refused".
-
-    Raises:
-        ConfigError: There are no credentials.
-    """
+    """Sends one thing to a page, in pieces if it is long: "sent", "gone", "retry" or "refused"."""
     text = _encode(news).decode()
     if len(text) <= PIECE:
         return await _posted(http, api, connection, text.encode())
@@ -69,7 +66,11 @@ async def post(http: HttpClient, api: str, connection: str, news: object) -> Ver
 
 async def _posted(http: HttpClient, api: str, connection: str, body: bytes) -> Verdict:
     where = urlsplit(f"{api}/%40connections/{quote(connection, safe='')}")
-    signer = Signer(who_asks(), region_of({}), "execute-api")
+    try:
+        signer = Signer(who_asks(), region_of({}), "execute-api")
+    except ConfigError as error:
+        log.warning("a page cannot be written to: %s", error)
+        return Verdict("refused", error=str(error))
     headers = {"host": where.netloc, "content-type": "application/json"}
     headers = signer.signed(headers, body, time.time(), where.path)
     try:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import html
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,7 @@ class Kept(Struct, omit_defaults=True):
     links: dict[str, str] = {}
 
 
+_ID = re.compile(r"[\w-]{1,40}", re.ASCII)
 _kept = msgspec.json.Decoder(Kept)
 _frame = msgspec.json.Decoder(Frame)
 _encode = msgspec.json.Encoder().encode
@@ -265,6 +267,8 @@ async def handled(function: Function, event: dict[str, Any], budget_s: float) ->
     user = visitor(frame.session)
     if user is None:
         return {"statusCode": 403}
+    if frame.id and not _ID.fullmatch(frame.id):
+        return {"statusCode": 400}
     async with function.invoked(budget_s) as runtime:
         web = function.platform("web")
         if not isinstance(web, SocketWeb):
@@ -292,7 +296,7 @@ async def _wrote(
     link: tuple[str, str],
 ) -> dict[str, Any]:
     """A visitor wrote or pressed something: shows it, works on it, and says that it was taken."""
-    name = frame.id[:40]
+    name = frame.id
     try:
         wrote = said(frame, pressed=bool(frame.data))
     except ValueError as error:

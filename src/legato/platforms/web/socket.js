@@ -5,6 +5,7 @@
 
 const ALIVE_MS = 4 * 60 * 1000; // the gateway closes what is silent for 10 minutes
 const AGAIN_MS = 60 * 1000; // no answer to a message for so long: it is sent again
+const FAILED_MS = 5 * 1000;
 const LONGEST_PAUSE_MS = 30 * 1000;
 const MOST_BYTES = 30000; // of one frame; the gateway takes 32 KB
 
@@ -92,6 +93,8 @@ class ChatSocket {
       if (this.waiting.has(news.again)) setTimeout(() => this.again(), news.after_s * 1000);
     } else if (news.changes) {
       this.changed(news);
+    } else if (news.message) {
+      setTimeout(() => this.again(), FAILED_MS); // of the gateway: the function failed
     }
   }
 
