@@ -44,7 +44,7 @@ class Outside:
 
     async def signal(self, key: str, name: str, value: Any, *, id: str = "") -> bool:
         """See `App.signal`."""
-        unique = id or f"{self._clock.now_ms()}-{_unique()}"
+        unique = id or f"{self._clock.now_ms()}-{nonce()}"
         update_id = f"signal:{key}:{name}:{unique}"
         standing = await self._turns.peek(key)
         if standing is None:
@@ -63,7 +63,7 @@ class Outside:
     async def cancel(self, key: str, reason: str) -> bool:
         """Cancels a conversation (also a failed or held one). False if there is none."""
         event = Interrupt(
-            id=f"cancel:{key}:{self._clock.now_ms()}-{_unique()}",
+            id=f"cancel:{key}:{self._clock.now_ms()}-{nonce()}",
             place=place_of(key),
             key=key,
             reason=reason,
@@ -92,10 +92,11 @@ class Outside:
         return TAKEN
 
 
-def _unique() -> str:
+def nonce() -> str:
+    """A part of an id that nobody else makes."""
     import secrets
 
     return secrets.token_hex(8)
 
 
-__all__ = ["Outside"]
+__all__ = ["Outside", "nonce"]

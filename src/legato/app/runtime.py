@@ -23,7 +23,7 @@ from legato.app.files import download
 from legato.app.knobs import KEEP_IDS_MS, PURGE_EVERY_S, RESCAN_PAGES, RuntimeSettings
 from legato.app.lanes import Lanes
 from legato.app.leftovers import Leftovers
-from legato.app.outside import Outside
+from legato.app.outside import Outside, nonce
 from legato.app.patience import unfinished
 from legato.app.poison import Trials
 from legato.app.postbox import Postbox
@@ -34,7 +34,7 @@ from legato.app.tasks import Task, Tasks, cancelled
 from legato.engine.services import Services
 from legato.engine.turns import TAKEN, Outcome, Turns
 from legato.engine.writer import ReplySlot
-from legato.errors import Malformed, StoreError, Unavailable
+from legato.errors import Malformed, StoreCorrupt, StoreError, Unavailable
 from legato.model.events import Address, AnyEvent
 from legato.model.ids import place_of
 from legato.model.records import Commit, Conversation, OutboxItem
@@ -327,7 +327,7 @@ class Runtime:
         """
         self.stats["malformed"] += 1
         log.error("%s sent an unreadable update (kept as dead): %s", platform.name, error)
-        name = f"{platform.name}:{platform.bot}:{self.clock.now_ms()}-{_unique()}"
+        name = f"{platform.name}:{platform.bot}:{self.clock.now_ms()}-{nonce()}"
         try:
             put = ("dead-update", name, body[:65536])
             await self.store.commit(Commit(at_ms=self.clock.now_ms(), puts=(put,)))
@@ -353,6 +353,8 @@ class Runtime:
             await self.lanes.run(
                 lane, lambda: self.trials.turn(row, lambda: self.dispatcher.wake(key, row))
             )
+        except StoreCorrupt:
+            raise  # this row is damaged: it is left alone for a while
         except (StoreError, Unavailable) as error:
             log.warning("conversation %s could not be woken: %s", key, error)
 
@@ -388,12 +390,6 @@ class Runtime:
     async def drained(self) -> None:
         """Waits until no update is being worked on."""
         await self.tasks.drained()
-
-
-def _unique() -> str:
-    import secrets
-
-    return secrets.token_hex(8)
 
 
 __all__ = ["TAKEN", "Received", "Runtime", "RuntimeSettings"]

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
-from legato.errors import StoreError, Unavailable
+from legato.errors import StoreCorrupt, StoreError, Unavailable
 
 Task = asyncio.Task[Any]
 
@@ -31,7 +31,7 @@ class Tasks:
         """Runs `work`.
 
         Args:
-            work: What to do. An Exception that it raises is logged, unless the store or the queue could not.
+            work: What to do. An Exception that it raises is logged, unless the store or the queue could not now.
             slot: The slot that it is done for, -1 for none: `cancel` finds it by that.
         """
         task = asyncio.get_running_loop().create_task(work)
@@ -45,7 +45,10 @@ class Tasks:
         self.running.discard(task)
         self._slots.pop(task, None)
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception) and not isinstance(error, StoreError | Unavailable):
+        expected = isinstance(error, StoreError | Unavailable) and not isinstance(
+            error, StoreCorrupt
+        )
+        if isinstance(error, Exception) and not expected:
             log.error("an update failed", exc_info=error)
 
     def cancel(self, slots: Collection[int]) -> None:
@@ -78,13 +81,13 @@ async def cancelled(tasks: Sequence[Task]) -> None:
 
 def raise_common(over: Collection[Task]) -> None:
     """Raises what is the matter of all, if it ended one of these tasks: the store is away, the process ends.
-    A bug in one of them was logged by `Tasks`, and a cancelled one has lost its slot.
+    A bug in one of them, or damage to what it is about, was logged by `Tasks`, and a cancelled one has lost its
+    slot.
     """
     for task in over:
         error = None if task.cancelled() else task.exception()
-        if error is not None and (
-            isinstance(error, StoreError) or not isinstance(error, Exception)
-        ):
+        own = isinstance(error, StoreCorrupt) or not isinstance(error, StoreError)
+        if error is not None and not (own and isinstance(error, Exception)):
             raise error
 
 

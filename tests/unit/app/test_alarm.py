@@ -9,7 +9,9 @@ from msgspec.structs import replace
 
 from legato import App, Chat
 from legato.app.runtime import RuntimeSettings
-from legato.model.records import Commit, Conversation
+from legato.errors import StoreCorrupt
+from legato.model.records import Commit, Conversation, Loaded
+from legato.stores.memory import MemoryStore
 from tests.unit.app.kit import World, message, place, running
 
 app = App("x")
@@ -100,3 +102,31 @@ async def test_a_page_of_such_hides_no_timer_behind_them(monkeypatch: pytest.Mon
             await world.runtime.tick()
         await world.rest()
         assert world.said == ["quick"]
+
+
+class Damaged(MemoryStore):
+    """Cannot read what the first person says."""
+
+    damaged = False
+
+    async def load(self, key: str) -> Loaded | None:
+        """See Store.load."""
+        if self.damaged and ":1:" in key:
+            raise StoreCorrupt(f"{key} is damaged")
+        return await super().load(key)
+
+
+async def test_so_is_one_that_the_store_cannot_read(caplog: pytest.LogCaptureFixture):
+    store = Damaged()
+    async with running(app, store) as world:
+        for number in ("1", "2"):
+            await world.says("/quick", place(number, number))
+        store.damaged = True
+        await world.crash()
+        world.clock.advance(20)
+        for _ in range(5 * 60):
+            await world.runtime.tick()
+            world.clock.advance(0.2)
+        await world.rest()
+        assert world.said == ["quick"]
+        assert 5 < len([r for r in caplog.records if r.levelno == logging.ERROR]) < 15
