@@ -1,18 +1,28 @@
 """API Gateway's part of a WebSocket API: connections, their events, and the management API that writes to them."""
 
+import asyncio
 import json
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote
+
+import pytest
 
 from legato import App
 from legato.aws.signing import Credentials, Signer
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
+from legato.model.records import UNKNOWN
+from legato.stores.sqlite import SQLiteStore
 from tests.unit.deploy.function_kit import Context
 
+ANN, BOB = "secret-of-anns-session", "secret-of-bobs-session"
+LINK = "L0SM9cOFvHcCIhw="
 KEY, SECRET = "AKIATEST", "canary-of-the-aws-secret"
 SOCKET = "wss://abc123.execute-api.eu-central-1.amazonaws.com/prod"
 
@@ -197,3 +207,36 @@ def event(connection: str, kind: str, body: str = "") -> dict[str, Any]:
         "requestContext": about,
         "isBase64Encoded": False,
     }
+
+
+@contextmanager
+def a_site(app: App, folder: Path) -> Iterator[Site]:
+    """A bot whose store is in a folder, which becomes the working directory."""
+    with Gateway() as gateway, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("AWS_ACCESS_KEY_ID", KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        patch.setenv("AWS_REGION", "eu-central-1")
+        patch.setenv("AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI", gateway.address)
+        for name in ("AWS_SESSION_TOKEN", "TELEGRAM_TOKEN", "LEGATO_STORE"):
+            patch.delenv(name, raising=False)
+        site = Site(app, gateway)
+        try:
+            yield site
+        finally:
+            site.process.close()
+        assert gateway.forged == []
+
+
+def stored() -> list[Any]:
+    """What is not delivered, in the store of this folder."""
+
+    async def read() -> list[Any]:
+        store = SQLiteStore("legato.db", shared=True)
+        await store.open()
+        try:
+            return list(await store.outbox(states=("queued", "sending", "dead", UNKNOWN)))
+        finally:
+            await store.close()
+
+    return asyncio.run(read())

@@ -1,32 +1,32 @@
 """The web chat on AWS: who speaks, what is pushed, and what is shown to whoever comes back."""
 
-import asyncio
-import itertools
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from legato import App, Chat
 from legato.deploy.function.connections import api_of
-from legato.deploy.function.websocket import MOST_BYTES, SocketWeb
+from legato.deploy.function.websocket import MOST_BYTES
 from legato.errors import ConfigError
-from legato.model.records import UNKNOWN
-from legato.platforms.web.rooms import Entry
-from legato.stores.sqlite import SQLiteStore
 from tests.unit.deploy.function_kit import request
-from tests.unit.deploy.socket_kit import KEY, SECRET, SOCKET, Gateway, Page, Site, event
-from tests.unit.deploy.socket_victim import DEAD, greeter
+from tests.unit.deploy.socket_kit import (
+    ANN,
+    BOB,
+    LINK,
+    SECRET,
+    SOCKET,
+    Gateway,
+    Page,
+    Site,
+    a_site,
+    event,
+    stored,
+)
 
 models = pytest.importorskip("aws_lambda_powertools.utilities.parser.models")
 
-ANN, BOB = "secret-of-anns-session", "secret-of-bobs-session"
-LINK = "L0SM9cOFvHcCIhw="
-SAID = ["/start", "Welcome.", "Your name?", "Ann", "Hello, Ann!"]
 STARTED: list[str] = []
 GONE: list[Gateway] = []
 """Gateways whose connections end while a dialog runs."""
@@ -66,38 +66,11 @@ def shop() -> App:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site(tmp_path: Path) -> Iterator[Site]:
     STARTED.clear()
     GONE.clear()
-    monkeypatch.chdir(tmp_path)
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_REGION": "eu-central-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_SESSION_TOKEN", "TELEGRAM_TOKEN", "LEGATO_STORE"):
-        monkeypatch.delenv(name, raising=False)
-    with Gateway() as gateway:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI", gateway.address)
-        site = Site(shop(), gateway)
+    with a_site(shop(), tmp_path) as site:
         yield site
-        site.process.close()
-        assert gateway.forged == []
-
-
-def stored() -> list[Any]:
-    """What is not delivered, in the store of this folder."""
-
-    async def read() -> list[Any]:
-        store = SQLiteStore("legato.db", shared=True)
-        await store.open()
-        try:
-            return list(await store.outbox(states=("queued", "sending", "dead", UNKNOWN)))
-        finally:
-            await store.close()
-
-    return asyncio.run(read())
 
 
 @pytest.mark.parametrize(
@@ -297,62 +270,3 @@ def test_a_page_is_written_to_by_the_name_of_its_api(
     monkeypatch.delenv("AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI", raising=False)
     monkeypatch.setenv("AWS_REGION", region)
     assert api_of({"domainName": host, "apiId": "abc", "stage": "p x"}) == expected
-
-
-def test_two_processes_that_change_the_same_chat_lose_nothing(site: Site) -> None:
-    ann = Page(site, ANN, LINK).opens()
-    other = site.cold()
-
-    async def both() -> None:
-        async with site.process.invoked(8), other.invoked(8):
-            webs = [process.platform("web") for process in (site.process, other)]
-            rooms = [web for web in webs if isinstance(web, SocketWeb)]
-            assert len(rooms) == 2
-            await asyncio.gather(
-                *(
-                    rooms[n % 2].change("ann", lambda room, n=n: room.show(Entry(str(n))))  # type: ignore[misc]
-                    for n in range(8)
-                )
-            )
-            _, kept, _ = await rooms[0].change("ann", lambda room: None)
-            assert sorted(entry.id for entry in kept.entries) == [str(n) for n in range(8)]
-            assert kept.seq == 8
-        await other.stopped()
-
-    site.process.run(both())
-    assert ann.shows == []
-
-
-def test_a_process_that_dies_anywhere_loses_nothing_and_shows_nothing_twice(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "legato.deploy.function.core.STRANGE_MS", -60_000
-    )  # what is left is taken at once
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
-    deaths = 0
-    for number in itertools.count(1):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        monkeypatch.chdir(folder)
-        site.process.close()
-        site.app = greeter()
-        site.process = site.cold()
-        page = Page(site, ANN, f"{number}=").opens()
-        frame = json.dumps({"session": ANN, "id": "one", "text": "/start"})
-        message = event(page.connection, "MESSAGE", frame)
-        command = [sys.executable, "-m", "tests.unit.deploy.socket_victim", str(number)]
-        died = subprocess.run([*command, json.dumps(message)], check=False, timeout=60).returncode
-        assert died in (0, DEAD)
-        deaths += died == DEAD
-
-        site.restart()
-        page.sends(id="one", text="/start")  # as the page does until it is told {"taken"}
-        assert page.news[-1] == {"taken": "one"}
-        site.invoke({"legato": "tick"})
-        assert Page(site, ANN, f"{number}b=").opens().shows == SAID[:3]
-        assert page.sends(id="two", text="Ann") == 200
-        assert Page(site, ANN, f"{number}c=").opens().shows == SAID
-        if died == 0:
-            break
-    assert deaths >= 6
