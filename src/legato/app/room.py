@@ -41,6 +41,7 @@ class Room:
         "_latest",
         "_loners",
         "_settled",
+        "_stays",
         "free",
         "outlived",
     )
@@ -54,6 +55,7 @@ class Room:
         self._loners: Turnstile = deque()
         self._latest = float("-inf")
         self._settled: asyncio.Future[None] | None = None
+        self._stays: set[Stay] = set()
         self.free: int = 0
         self.outlived: int = 0
 
@@ -85,12 +87,18 @@ class Room:
             await self._wait(alone=alone)
         if alone and self.free:
             await self._settle()
-        return Stay(self, self._clock, seconds, outlived, alone=alone)
+        stay = Stay(self, self._clock, seconds, outlived, alone=alone)
+        self._stays.add(stay)
+        if alone or self._loners or self._companions:
+            stay.hurry()
+        return stay
 
     async def _wait(self, *, alone: bool) -> None:
         waiting = self._loners if alone else self._companions
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting.append(turn)
+        for stay in self._stays:
+            stay.hurry()
         try:
             await turn
         except BaseException:
@@ -117,8 +125,10 @@ class Room:
             self._settled = None
             limit.cancel()
 
-    def leave(self, *, alone: bool) -> None:
+    def leave(self, *, alone: bool, stay: Stay | None = None) -> None:
         """Makes room."""
+        if stay is not None:
+            self._stays.discard(stay)
         if alone:
             self._alone = False
             self._company_next = True
@@ -153,13 +163,14 @@ class Room:
 
 
 class Stay:
-    """The time that one piece of work spends in the room.
+    """The time that one piece of work spends in the room. It is measured once somebody waits for room, and
+    from the beginning for who is alone.
 
     Attributes:
         alone: Nobody else goes in meanwhile.
     """
 
-    __slots__ = ("_left", "_limit", "_room", "alone")
+    __slots__ = ("_clock", "_left", "_limit", "_outlived", "_room", "_until", "alone")
 
     def __init__(
         self,
@@ -172,16 +183,22 @@ class Stay:
     ) -> None:
         self.alone: bool = alone
         self._room = room
+        self._clock = clock
+        self._outlived = outlived
+        self._until = clock.monotonic() + seconds
         self._left = False
-        self._limit = asyncio.create_task(self._run_out(clock, seconds, outlived))
+        self._limit: asyncio.Task[None] | None = None
 
-    async def _run_out(
-        self, clock: Clock, seconds: float, outlived: Callable[[], Awaitable[None]]
-    ) -> None:
-        await clock.sleep(seconds)
+    def hurry(self) -> None:
+        """Its time begins to matter. Idempotent."""
+        if self._limit is None and not self._left:
+            self._limit = asyncio.create_task(self._run_out())
+
+    async def _run_out(self) -> None:
+        await self._clock.sleep(self._until - self._clock.monotonic())
         self._room.outlived += 1
         try:
-            await outlived()
+            await self._outlived()
             self._leave()
             await asyncio.Event().wait()  # until its end
         finally:
@@ -190,14 +207,15 @@ class Stay:
     async def end(self) -> None:
         """The work is over. Idempotent."""
         try:
-            await cancelled([self._limit])
+            if self._limit is not None:
+                await cancelled([self._limit])
         finally:  # also if we are let go of just now, or nobody would ever come in again
             self._leave()
 
     def _leave(self) -> None:
         if not self._left:
             self._left = True
-            self._room.leave(alone=self.alone)
+            self._room.leave(alone=self.alone, stay=self)
 
 
 __all__ = ["Room", "Stay"]
