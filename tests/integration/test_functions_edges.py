@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from legato.errors import ConfigError
-from legato.functions import container
+from legato.functions import container, zygotes
 from legato.functions.host import Host
 from legato.functions.limits import Limits
 from legato.functions.output import LINE_BYTES, Output, Pipe
@@ -44,6 +44,41 @@ async def test_an_interpreter_of_its_own_may_be_without_us(tmp_path: Path) -> No
     assert outcome.kind in {"ok", "init"}
     if outcome.kind == "init":
         assert any("awslambdaric" in line for line in host.pools["bot"].output.lines)
+
+
+async def test_an_import_that_never_ends_is_told_and_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zygotes, "PRELOAD_S", 1.0)
+    monkeypatch.setattr(zygotes, "END_S", 0.1)
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "waits_for_ever.py").write_text("import time\ntime.sleep(600)\n")
+    (tmp_path / "modules" / "python").write_text(
+        f'#!/bin/sh\nPYTHONPATH={tmp_path}/modules exec {sys.executable} "$@"\n'
+    )
+    (tmp_path / "modules" / "python").chmod(0o755)
+    own = str(tmp_path / "modules" / "python")
+    write(tmp_path / "bots", "bot", ECHO, preload=["waits_for_ever"], python=own)
+    async with asyncio.timeout(30), hosted(tmp_path / "bots") as host:
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="does not import waits_for_ever within 1 s"):
+                await host.invoke("bot", b"1")
+
+
+async def test_a_zygote_that_stands_still_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zygotes, "ANSWER_S", 0.5)
+    write(tmp_path, "bot", ECHO, idle_s=0)
+    async with asyncio.timeout(30), hosted(tmp_path) as host:
+        await call(host, "bot")
+        await until(lambda: not host.pools["bot"].pids())
+        (pid,) = host.zygotes.pids()
+        os.kill(pid, signal.SIGSTOP)  # as any function of the same user can
+
+        assert (await called(host, "bot")).kind == "init"
+        assert await call(host, "bot") > 0
+        assert host.zygotes.pids() != [pid]
 
 
 async def test_a_start_that_never_ends_is_ended(

@@ -16,6 +16,10 @@ KEPT = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "S
 """What functions see of the environment of the runtime: it may hold secrets of others."""
 PRELOAD_S = 60.0
 FREE_S = 600.0
+ANSWER_S = 30.0
+"""A fork takes milliseconds: who has not answered by then never will (a function of ours may have stopped it)."""
+END_S = 5.0
+"""Kept for killing its children before it is killed itself; the kernel kills them then."""
 
 Key = tuple[str, tuple[str, ...]]
 
@@ -65,7 +69,7 @@ class Zygote:
         """Starts it; returns once it has imported everything.
 
         Raises:
-            ConfigError: The interpreter cannot be started.
+            ConfigError: The interpreter cannot be started, or never comes to the end of its imports.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)  # noqa: FBT003
@@ -87,8 +91,15 @@ class Zygote:
             raise ConfigError(f"{self.python} cannot be started: {error.strerror}") from error
         finally:
             theirs.close()
-        async with asyncio.timeout(PRELOAD_S):
-            self.missing = (await self._heard())["missing"]
+        try:
+            async with asyncio.timeout(PRELOAD_S):
+                self.missing = (await self._heard())["missing"]
+        except TimeoutError as error:
+            names = ", ".join(self.preload) or "what awslambdaric needs"
+            raise ConfigError(
+                f"{self.python} does not import {names} within {PRELOAD_S:g} s: does one of them wait for something? "
+                "function.toml may say preload = []"
+            ) from error
 
     async def fork(self, job: dict[str, Any], log: int) -> int:
         """Forks a child that becomes what `job` says; returns its pid.
@@ -113,8 +124,18 @@ class Zygote:
         self.dead = True
         if self._channel is not None:
             self._channel.close()
-        if self._process is not None:
+        if self._process is None:
+            return
+        try:
+            async with asyncio.timeout(END_S):
+                await self._process.wait()
+        except TimeoutError:  # it imports, or stands still, and does not see that we are gone
+            self._kill()
             await self._process.wait()
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
 
     async def _ask(self, message: dict[str, Any], *files: int) -> dict[str, Any]:
         async with self._turn:
@@ -125,7 +146,13 @@ class Zygote:
             except OSError as error:
                 self.dead = True
                 raise ZygoteDied from error
-            return await self._heard()
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    return await self._heard()
+            except TimeoutError as error:
+                self.dead = True
+                self._kill()
+                raise ZygoteDied from error
 
     async def _heard(self) -> dict[str, Any]:
         assert self._channel is not None
