@@ -86,13 +86,13 @@ def end(children: dict[int, list[str]]) -> None:
 
 def kill(pid: int, groups: list[str]) -> None:
     """Kills a process, its group, and all that is in its control groups."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
+    # It may be no leader of a group yet, or be reaped already: what it has started may live all the same.
+    for end in (os.killpg, os.kill):
         try:
-            os.kill(pid, signal.SIGKILL)  # not yet the leader of a group
+            end(pid, signal.SIGKILL)
         except ProcessLookupError:
-            return
+            continue
+        break
     for group in groups:
         for _ in range(100):  # a fork bomb is faster than one look
             members = members_of(group)

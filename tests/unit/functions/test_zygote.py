@@ -90,6 +90,21 @@ def test_all_members_of_a_group_are_killed(tmp_path: Path) -> None:
     zygote.kill(leader.pid, [])  # again: nothing
 
 
+def test_members_of_a_group_are_killed_also_when_their_leader_is_reaped(tmp_path: Path) -> None:
+    procs = tmp_path / "cgroup.procs"
+    leader, member = child(), child()
+    leader.kill()
+    leader.wait()
+    procs.write_text(f"{member.pid}\n")
+
+    zygote.kill(leader.pid, [str(procs)])
+
+    try:
+        assert member.wait(20) == -9
+    finally:
+        member.kill()
+
+
 def test_a_group_that_is_not_empty_stays(tmp_path: Path) -> None:
     (tmp_path / "cell").mkdir()
     (tmp_path / "cell" / "file").touch()
