@@ -121,9 +121,13 @@ class Groups(Limits):
                 made[folder] = None
                 for file, value in self._values(controller, function):
                     (folder / file).write_text(value)
-                swap = folder / "memory.memsw.limit_in_bytes"
-                if swap.exists():
-                    swap.write_text(str(function.memory_mb * MB))
+                # Where memory goes to the disk, a leak is not stopped: it slows everybody down.
+                for file, value in (
+                    ("memory.memsw.limit_in_bytes", str(function.memory_mb * MB)),
+                    ("memory.swap.max", "0"),
+                ):
+                    if (folder / file).exists():
+                        (folder / file).write_text(value)
         except OSError as error:
             for folder in made:
                 remove(str(folder))

@@ -41,6 +41,30 @@ def test_version_2_gets_limits_for_memory_processes_and_cpu(tmp_path: Path) -> N
     assert cell.out_of_memory()
 
 
+@pytest.mark.parametrize(
+    ("file", "value"),
+    [("memory.memsw.limit_in_bytes", str(64 * 1024 * 1024)), ("memory.swap.max", "0")],
+)
+def test_a_leak_does_not_go_to_the_disk(
+    tmp_path: Path, file: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Path.mkdir
+
+    def mkdir(path: Path, **words: bool) -> None:
+        """A kernel that knows of swap has this file in each group."""
+        made(path, **words)
+        (path / file).touch()
+
+    (tmp_path / "cgroup.controllers").write_text("memory pids")
+    limits = find_limits(tmp_path, "0::/\n")
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+
+    limits.cell("bot-1", BOT)
+
+    (written,) = tmp_path.glob(f"{MINE}/bot-1/{file}")
+    assert written.read_text() == value
+
+
 def test_version_1_has_a_folder_for_each_controller(tmp_path: Path) -> None:
     for name in ("memory", "pids", "cpu"):
         (tmp_path / name / "me").mkdir(parents=True)
