@@ -8,6 +8,7 @@ https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime
@@ -151,8 +152,11 @@ def file_event(folder: Path, file: Path, what: str, now: datetime) -> bytes:
         what: "ObjectCreated:Put" or "ObjectRemoved:Delete".
         now: When it was seen.
     """
-    size = file.stat().st_size if file.exists() else 0
-    key = quote_plus(file.relative_to(folder).as_posix(), safe="/")
+    try:
+        size = file.stat().st_size
+    except OSError:  # it has gone
+        size = 0
+    key = quote_plus(os.fsencode(file.relative_to(folder)), safe="/")  # whatever bytes are its name
     record = {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",

@@ -1,4 +1,5 @@
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,15 @@ def test_a_file_is_an_object_of_s3(tmp_path: Path) -> None:
     assert record["s3"]["object"]["key"] == "in/%C3%A4+b%2B.txt"
     assert record["s3"]["object"]["size"] == 5
     assert record["legato"]["path"] == str(file)
+
+
+def test_a_file_may_have_any_name_and_be_gone_already(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9")
+
+    event = json.loads(file_event(tmp_path, file, "ObjectCreated:Put", NOW))
+
+    found = event["Records"][0]["s3"]["object"]
+    assert (found["key"], found["size"]) == ("caf%E9", 0)
 
 
 def test_a_moment_is_an_event_of_eventbridge() -> None:
