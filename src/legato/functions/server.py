@@ -7,8 +7,8 @@
     GET  /healthz                                       200 while requests are taken
 
 All but the function URLs and /healthz are for this machine only: whoever comes from elsewhere, or through
-a proxy (it says so by X-Forwarded-For), or from a page in a browser (Origin), is told that there is no such
-thing.
+a proxy (it says so by X-Forwarded-For), or from a page in a browser (Origin; or a name in Host that somebody let
+point here), is told that there is no such thing.
 """
 
 from __future__ import annotations
@@ -209,8 +209,20 @@ def _is_local(scope: Scope) -> bool:
         return False
     if scope.get("http_version") == "1.0":  # nginx, as it is without any setting
         return False
+    hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+    return client is not None and all(map(_is_loopback, (client[0], *map(_name_of, hosts))))
+
+
+def _name_of(host: str) -> str:
+    """What a Host header says, without the port."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
     try:
-        return client is not None and ip_address(client[0]).is_loopback
+        return ip_address(name).is_loopback
     except ValueError:
         return False
 

@@ -113,6 +113,21 @@ async def test_from_elsewhere_there_are_urls_only(client: str) -> None:
     assert (await asked(ok, "GET", "/bot", client=client)).status == 200
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1:9000", 200), ("localhost:9000", 200), ("[::1]:9000", 200), ("evil.example", 404)],
+)
+async def test_a_name_that_points_here_does_not_open_the_logs(host: str, status: int) -> None:
+    front = Front(Scripted(Outcome("ok", b"1")), PRICES["own"])
+
+    async def local(scope: Any, receive: Any, send: Any) -> None:
+        await front(scope | {"client": ("127.0.0.1", 1)}, receive, send)
+
+    headers = {"host": host}
+    assert (await request(local, "GET", "/-/logs/bot", headers=headers)).status == status
+    assert (await request(local, "GET", "/bot", headers=headers)).status == 200
+
+
 @pytest.mark.parametrize("sign", [{"http_version": "1.0"}, {"headers": [(b"via", b"1.1 proxy")]}])
 async def test_a_proxy_is_known_by_its_manners(sign: dict[str, Any]) -> None:
     front = Front(Scripted(Outcome("ok", b"1")), PRICES["own"])
