@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
+from legato.app.settings import Settings
 from legato.cli.main import main
 from legato.deploy.aws import cloud as cloud_module
 from legato.deploy.aws import code, stack, steering, versions
@@ -62,7 +64,7 @@ def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def clouded(script: Scripted, region: str = "eu-central-1") -> Cloud:
     """A cloud whose clients are scripted."""
     cloud = Cloud(region)
-    services = ("cloudformation", "s3", "logs", "sts", "lambda")
+    services = ("cloudformation", "s3", "logs", "sts", "lambda", "ssm", "dynamodb")
     cloud._clients = dict.fromkeys(services, cast("Any", script))
     return cloud
 
@@ -220,6 +222,49 @@ def test_a_bucket_is_made_closed_to_the_public(region: str, where: dict[str, Any
     assert script.words("create_bucket") == [{"Bucket": "b"} | where]
     (closed,) = script.words("put_public_access_block")
     assert set(closed["PublicAccessBlockConfiguration"].values()) == {True}
+
+
+def test_a_bucket_of_our_name_that_is_somebody_elses_is_not_used() -> None:
+    mine = {"Account": "123456789012"}
+    script = Scripted(
+        get_caller_identity=[mine], head_bucket=[refused("403")], get_object=[refused("404")]
+    )
+    bucket = "legato-123456789012-eu-central-1"
+
+    with pytest.raises(ConfigError, match="belongs to another account"):
+        code.ensure_bucket(clouded(script), bucket)
+
+    code.upload(clouded(script), bucket, "k", b"zip")
+    code.download(clouded(script), "of-a-company", "k")
+    named = {"Bucket": bucket, "ExpectedBucketOwner": "123456789012"}
+    assert script.words("head_bucket") == [named]
+    assert script.words("head_object") == [named | {"Key": "k"}]
+    assert script.words("get_object") == [{"Bucket": "of-a-company", "Key": "k"}]
+    assert not script.words("create_bucket")
+
+
+def test_what_was_not_all_destroyed_can_be_destroyed_again() -> None:
+    class Pages(Scripted):
+        def get_paginator(self, method: str) -> Any:
+            return Scripted(paginate=[cast("Any", [])])
+
+    script = Pages(
+        describe_stacks=stacks("CREATE_COMPLETE", "CREATE_COMPLETE", "DELETE_COMPLETE"),
+        describe_table=[refused("ResourceNotFoundException")],
+        delete_table=[refused("ResourceNotFoundException")],
+        get_caller_identity=[{"Account": "1"}],
+        delete_stack=[RuntimeError("the machine is gone"), {}],
+    )
+    told: list[str] = []
+    cloud = clouded(script)
+
+    for end in ("the machine is gone", ""):
+        with pytest.raises(RuntimeError, match=end) if end else nullcontext():
+            steering.destroy(cloud, PLACE, None, Settings(), told.append)
+
+    assert told[-1] == "stack legato-adder"
+    ends = [name for name, _ in script.calls if name.startswith("delete_")]
+    assert ends[-1] == "delete_stack"
 
 
 def test_zips_of_versions_that_are_gone_are_deleted_page_by_page() -> None:

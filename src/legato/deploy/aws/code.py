@@ -8,8 +8,10 @@ from typing import Any
 
 from legato.deploy.aws.cloud import Cloud
 from legato.deploy.aws.place import Place
+from legato.errors import ConfigError
 
 ABSENT = ("404", "NoSuchBucket", "NoSuchKey", "NotFound")
+FOREIGN = ("403", "AccessDenied")
 PAGE = 1000
 
 
@@ -18,10 +20,30 @@ def bucket_of(cloud: Cloud) -> str:
     return f"legato-{cloud.account}-{cloud.region}"
 
 
+def _named(cloud: Cloud, bucket: str) -> dict[str, Any]:
+    """The bucket as S3 is to take it. Anybody can guess the name of ours, make it first, and open it to us: then
+    the functions would run what its owner puts there. One that somebody names may be of another account.
+    """
+    named: dict[str, Any] = {"Bucket": bucket}
+    if bucket.startswith("legato-") and bucket == bucket_of(cloud):
+        named["ExpectedBucketOwner"] = cloud.account
+    return named
+
+
 def ensure_bucket(cloud: Cloud, bucket: str) -> None:
-    """Makes the bucket if it is missing. A new bucket is closed to the public, and encrypted."""
+    """Makes the bucket if it is missing. A new bucket is closed to the public, and encrypted.
+
+    Raises:
+        ConfigError: It is somebody else's.
+    """
     s3 = cloud("s3")
-    if cloud.maybe(lambda: s3.head_bucket(Bucket=bucket), *ABSENT) is not None:
+    named = _named(cloud, bucket)
+    refused = cloud.refused(lambda: s3.head_bucket(**named), *ABSENT, *FOREIGN)
+    if refused in FOREIGN:
+        raise ConfigError(
+            f"the bucket {bucket} belongs to another account, or you may not use it: name one of yours with --bucket"
+        )
+    if not refused:
         return
     where: dict[str, Any] = {}
     if cloud.region != "us-east-1":
@@ -41,16 +63,18 @@ def ensure_bucket(cloud: Cloud, bucket: str) -> None:
 def upload(cloud: Cloud, bucket: str, key: str, archive: bytes) -> bool:
     """Puts a zip there; False if it was there."""
     s3 = cloud("s3")
-    if cloud.maybe(lambda: s3.head_object(Bucket=bucket, Key=key), *ABSENT) is not None:
+    named = _named(cloud, bucket)
+    if cloud.maybe(lambda: s3.head_object(**named, Key=key), *ABSENT) is not None:
         return False
-    s3.put_object(Bucket=bucket, Key=key, Body=archive, ContentType="application/zip")
+    s3.put_object(**named, Key=key, Body=archive, ContentType="application/zip")
     return True
 
 
 def download(cloud: Cloud, bucket: str, key: str) -> bytes | None:
     """A zip, None if there is none."""
     s3 = cloud("s3")
-    answer = cloud.maybe(lambda: s3.get_object(Bucket=bucket, Key=key), *ABSENT)
+    named = _named(cloud, bucket)
+    answer = cloud.maybe(lambda: s3.get_object(**named, Key=key), *ABSENT)
     return None if answer is None else bytes(answer["Body"].read())
 
 
@@ -63,17 +87,18 @@ def keep(cloud: Cloud, bucket: str, place: Place, kept: Collection[str]) -> int:
     """
     s3 = cloud("s3")
     names = {place.key(sha256) for sha256 in kept}
+    named = _named(cloud, bucket)
     gone = 0
     after = ""
     while True:
-        ask = {"Bucket": bucket, "Prefix": place.prefix, "MaxKeys": PAGE, "StartAfter": after}
+        ask = named | {"Prefix": place.prefix, "MaxKeys": PAGE, "StartAfter": after}
         listed = cloud.maybe(partial(s3.list_objects_v2, **ask), *ABSENT)
         found = [one["Key"] for one in (listed or {}).get("Contents", ())]
         if not found:
             return gone
         old = [{"Key": key} for key in found if key not in names]
         if old:
-            s3.delete_objects(Bucket=bucket, Delete={"Objects": old, "Quiet": True})
+            s3.delete_objects(**named, Delete={"Objects": old, "Quiet": True})
         gone, after = gone + len(old), found[-1]
 
 

@@ -198,7 +198,8 @@ def destroy(
     *,
     force: bool = False,
 ) -> None:
-    """Deletes everything of a bot: webhook, stack, table, secrets, zips.
+    """Deletes everything of a bot: webhook, secrets, zips, table, stack. The stack goes last: it knows where
+    the rest is, so that what was begun and not ended can be begun again.
 
     Args:
         cloud: Where.
@@ -213,26 +214,27 @@ def destroy(
     """
     ready = stack.known(cloud, place)
     table = ready.outputs["Table"]
-    if not force:
+    there = _is_there(cloud, table)
+    if there and not force:
         counted = asyncio.run(talks.counted(cloud, table))
         if counted:
             told = ", ".join(f"{count} {name}" for name, count in sorted(counted.items()))
             raise ConfigError(
                 f"{place.stack} has open conversations ({told}): let them end, or --force, which deletes them"
             )
-    if app is not None:
+    if there and app is not None:
         try:
             asyncio.run(_disconnected(cloud, app, settings, table))
             say("webhook")
         except Unavailable as error:
             say(f"the webhook stays, since its platform cannot be reached: {error}")
-    stack.remove(cloud, place)
-    say(f"stack {place.stack}")
-    _delete_table(cloud, table)
-    say(f"table {table}")
     secrets.forget(cloud, place)
     code.forget(cloud, ready.outputs.get("Bucket", "") or code.bucket_of(cloud), place)
     say("secrets and zips")
+    _delete_table(cloud, table)
+    say(f"table {table}")
+    stack.remove(cloud, place)
+    say(f"stack {place.stack}")
 
 
 async def _disconnected(cloud: Cloud, app: App, settings: Settings, table: str) -> None:
@@ -244,6 +246,13 @@ async def _disconnected(cloud: Cloud, app: App, settings: Settings, table: str) 
             await webhook.disconnect(webhook.platforms_of(app, settings), store, http)
     finally:
         await http.close()
+
+
+def _is_there(cloud: Cloud, table: str) -> bool:
+    dynamodb = cloud("dynamodb")
+    absent = "ResourceNotFoundException"
+    answer = cloud.maybe(lambda: dynamodb.describe_table(TableName=table), absent)
+    return answer is not None and answer["Table"]["TableStatus"] != "DELETING"
 
 
 def _delete_table(cloud: Cloud, table: str) -> None:
