@@ -153,7 +153,7 @@ class QueueConformance(ShardsConformance):
             await queue.publish([letter(0, "a"), letter(0, "b")])
             await until(lambda reader=reader: bodies(reader.letters)[-1:] == ["b"])  # type: ignore[misc]
             await self.kill(victim)
-            while (await queue.depths(1, 1))[0].consumers:  # until the broker knows of it
+            while (await queue.depths(1, 1))[0].consumers:  # noqa: ASYNC110  # until the broker knows
                 await asyncio.sleep(0.02)
         await queue.publish([letter(0, "c")])
         heir = await Reader.of(queue, 1, 0, acks=True)
