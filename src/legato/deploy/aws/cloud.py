@@ -89,6 +89,17 @@ class Cloud:
                 return None
             raise
 
+    def refused(self, ask: Callable[[], Any], *codes: str) -> str:
+        """With which of these codes the service refuses; "" if it does not."""
+        try:
+            ask()
+        except self._errors.ClientError as error:
+            code = str(error.response["Error"]["Code"])
+            if code in codes:
+                return code
+            raise
+        return ""
+
     @contextmanager
     def told(self) -> Iterator[None]:
         """Errors of boto3 as errors of ours.
