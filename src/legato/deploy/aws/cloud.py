@@ -106,17 +106,6 @@ class Cloud:
 
         Raises:
             ConfigError: A service refused, or could not be asked.
-    def refused(self, ask: Callable[[], Any], *codes: str) -> str:
-        """With which of these codes the service refuses; "" if it does not."""
-        try:
-            ask()
-        except self._errors.ClientError as error:
-            code = str(error.response["Error"]["Code"])
-            if code in codes:
-                return code
-            raise
-        return ""
-
         """
         try:
             yield
