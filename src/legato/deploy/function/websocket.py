@@ -118,8 +118,8 @@ class SocketWeb(Web):
         self, clock: Clock, socket: str, title: str, *, prefixes: tuple[str, ...] = ("/", "!")
     ) -> None:
         super().__init__(clock, prefixes=prefixes)
-        self.socket = socket
-        self.title = title
+        self.socket: str = socket
+        self.title: str = title
         self._store: Store | None = None
 
     async def load(self, store: Store) -> None:
