@@ -295,6 +295,29 @@ async def test_a_request_that_has_waited_too_long_is_asked_for_again(
     assert answers == [200, 503]
 
 
+async def test_a_tick_that_has_waited_has_less_time_or_comes_again(telegram: FakeTelegram) -> None:
+    frozen = app().asgi(frozen=True, timeout_s=20, telegram_api=telegram.api)
+    clock = frozen.function.clock = FakeClock()
+    frozen.function.invocation = Invocation(clock)
+    answers, ends = [], []
+    async with served(frozen) as client:
+        for seconds in (14, 16):
+            async with frozen._alone():
+                post = asyncio.create_task(client.post("/tick"))
+                await frozen_waits(frozen)
+                clock.advance(seconds)
+            answers.append((await post).status_code)
+            ends.append(frozen.function.invocation.until - clock.monotonic())
+    assert answers == [200, 503]
+    assert ends[0] <= 6
+
+
+async def test_a_tick_without_a_store_is_asked_for_again(telegram: FakeTelegram) -> None:
+    nowhere = "sqlite:////proc/nowhere/legato.db"
+    async with served(app().asgi(frozen=True, telegram_api=telegram.api, store=nowhere)) as client:
+        assert (await client.post("/tick")).status_code == 503
+
+
 async def frozen_waits(frozen: Frozen) -> None:
     async with asyncio.timeout(20):
         while not frozen._alone()._waiters:  # noqa: ASYNC110

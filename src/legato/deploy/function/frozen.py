@@ -12,7 +12,8 @@ the service's concurrency to 1.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from legato.abc import HttpRequest, HttpResponse
@@ -29,6 +30,7 @@ from legato.deploy.http import (
     read_body,
     target,
 )
+from legato.errors import StoreError, Unavailable
 
 if TYPE_CHECKING:
     from legato.app.app import App
@@ -68,22 +70,42 @@ class Frozen:
         if scope["path"] == "/healthz":
             return plain(200, "ok")
         if scope["path"].endswith("/tick") and scope["method"] == "POST":
-            found = await self.tick()
+            try:
+                found = await self.tick()
+            except (Unavailable, StoreError) as error:
+                return later(str(error), 1)
             return plain(200, " ".join(f"{name}={count}" for name, count in found.items()))
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         request = HttpRequest(scope["method"], target(scope), headers, body)
+        try:
+            async with self._turn() as left_s:
+                return await self.function.request(request, left_s)
+        except Unavailable as error:
+            return later(str(error), error.retry_after_s)
+
+    async def tick(self) -> dict[str, int]:
+        """Lets timers fire; see Function.touch.
+
+        Raises:
+            Unavailable, StoreError: Not now.
+        """
+        async with self._turn() as left_s:
+            return await self.function.touch(left_s)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[float]:
+        """Waits until the others are done; gives the seconds that are left.
+
+        Raises:
+            Unavailable: They are too few.
+        """
         clock = self.function.clock
         arrived = clock.monotonic()
         async with self._alone():
             left_s = self._timeout_s - (clock.monotonic() - arrived)
             if left_s < self._timeout_s / 4:
-                return later("others came first, and took its time", 1)
-            return await self.function.request(request, left_s)
-
-    async def tick(self) -> dict[str, int]:
-        """Lets timers fire; see Function.touch."""
-        async with self._alone():
-            return await self.function.touch(self._timeout_s)
+                raise Unavailable("others came first, and took its time")
+            yield left_s
 
     def _alone(self) -> asyncio.Lock:
         """One invocation at a time. Made within the loop that it is for."""
