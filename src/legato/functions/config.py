@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tomllib
@@ -17,6 +18,7 @@ from legato.functions import discover
 FILE = "function.toml"
 BOT_HANDLER = "legato.functions.bot.handler"
 ENV_BYTES = 65_536
+"""As JSON, in which it goes to the process that forks: one that is too large must not end that one."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -262,8 +264,10 @@ def _check_env(env: dict[str, str], where: Path) -> None:
     for name, value in env.items():
         if not _VARIABLE.fullmatch(name) or "\0" in value:
             raise ConfigError(f"{where}: {name!r} is no name of a variable, or its value none")
-    if sum(len(name) + len(value) for name, value in env.items()) > ENV_BYTES:
-        raise ConfigError(f"{where}: environment and secrets have more than {ENV_BYTES} characters")
+    if len(json.dumps(env)) > ENV_BYTES:
+        raise ConfigError(
+            f"{where}: environment and secrets have more than {ENV_BYTES} bytes as JSON"
+        )
 
 
 def as_table(function: Function) -> dict[str, Any]:

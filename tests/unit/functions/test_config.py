@@ -74,6 +74,7 @@ def test_function_toml_says_otherwise(tmp_path: Path) -> None:
     ("toml", "says"),
     [
         ('nam = "x"', "nam"),
+        ('env = { A = "' + "\\u0001" * 12_000 + '" }', "more than 65536 bytes"),
         ("memory_mb = 1", "memory_mb is at least 32"),
         ("timeout_s = nan", "timeout_s is at least"),
         ('timeout_s = "soon"', "Expected `float`"),
