@@ -1,5 +1,6 @@
 """What the service may answer, word for word, without a service."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -174,6 +175,11 @@ async def test_what_was_left_of_a_batch_is_asked_for_again() -> None:
     ]
     assert [row.key for row in await store.due(9, 9)] == ["1", "2"]
     assert http.asked[-4][1]["ExclusiveStartKey"] == keys[0]
+    busy = (200, {"Responses": {}, "UnprocessedKeys": more})
+    http.answers = [(200, {"Items": keys[:1]}), busy]
+    async with asyncio.timeout(20):
+        with pytest.raises(StoreUnavailable, match="no time to read"):
+            await store.due(9, 9)
     await store.close()
 
 

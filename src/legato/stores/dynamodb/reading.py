@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from legato.aws.service import pause_s
+from legato.errors import StoreUnavailable
 from legato.model.records import (
     FAILED,
     HELD,
@@ -15,7 +16,7 @@ from legato.model.records import (
     Conversation,
     Loaded,
 )
-from legato.stores.dynamodb.client import Client, together
+from legato.stores.dynamodb.client import TRIES, Client, together
 from legato.stores.dynamodb.items import (
     Item,
     conversation,
@@ -116,6 +117,8 @@ class Reading:
             left = answer.get("UnprocessedKeys") or {}
             if left:
                 number = 0 if more else number + 1
+                if number == TRIES:
+                    raise StoreUnavailable(f"{self._client.where.name} has no time to read")
                 await asyncio.sleep(pause_s(number))
         return found
 
