@@ -1,13 +1,17 @@
 """Control groups on a folder that looks like them; the real ones are tried by the integration tests."""
 
 import os
+import pwd
 from pathlib import Path
 
 import pytest
 
 from legato.errors import ConfigError
 from legato.functions.config import Function
+from legato.functions.container import Container
 from legato.functions.limits import Cell, Limits, find_limits, resident, user_of
+from legato.functions.output import Output
+from legato.functions.zygotes import Zygote
 
 BOT = Function(name="bot", folder=Path(), handler="bot.handler", memory_mb=64, pids=7, cpus=0.5)
 MINE = f"legato-functions-{os.getpid()}-*"
@@ -125,3 +129,16 @@ def test_a_user_that_is_not_there_is_refused() -> None:
 
     with pytest.raises(ConfigError, match="there is no user"):
         user_of(function)
+
+
+@pytest.mark.parametrize(("uid", "becomes"), [(0, True), (1000, False)])
+async def test_who_is_not_root_is_that_user_already(
+    uid: int, becomes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """setgroups is root's, so that it must not be tried."""
+    own = pwd.getpwuid(os.getuid())
+    function = Function(name="bot", folder=Path(), handler="bot.handler", user=own.pw_name)
+    container = Container(function, 1, Zygote("python", ()), Limits(), Output("bot"))
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+
+    assert container._job()["user"] == ((own.pw_uid, own.pw_gid) if becomes else None)
