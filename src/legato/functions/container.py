@@ -155,7 +155,8 @@ class Container:
             "env": self._environment(),
             "groups": self._cell.groups,
             "rlimits": self._cell.rlimits,
-            "user": user_of(function) if function.user and os.getuid() == 0 else None,  # else it is us
+            # Who is not root is that user already.
+            "user": user_of(function) if function.user and os.getuid() == 0 else None,
             "exec": program,
             "clock_s": self._clock_s,
         }
