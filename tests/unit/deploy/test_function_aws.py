@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from legato import App, Chat, Happened
+from legato.app.runtime import Runtime
 from legato.deploy.function import sources
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
@@ -181,6 +182,47 @@ def test_a_queue_is_told_which_messages_are_to_come_again(
     _fail(function, monkeypatch, "bad")
     answer = Lambda(function)({"Records": batch})
     assert answer == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[" * 100_000,
+        "[" * 980 + "]" * 980,
+        '{"n": 123456789012345678901234567890}',
+        '{"n": 1e400}',
+        "\ud800",
+        '"\\ud800"',
+        "",
+    ],
+)
+def test_a_strange_message_does_no_harm_to_its_neighbours(function: Function, body: str) -> None:
+    sqs = RECORDS["sqs"][0]
+    answer = Lambda(function)(
+        {"Records": [sqs | {"messageId": "strange", "body": body}, sqs | {"messageId": "good"}]}
+    )
+    assert answer == {"batchItemFailures": []}
+    assert [event.data for event in seen if event.id.endswith(":good")] == [{"order": 7}]
+    assert len(seen) == 2
+
+
+def test_a_bug_fails_its_own_message_only(
+    function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = Runtime.handle
+
+    async def failing(runtime: Runtime, event: Happened) -> Any:
+        if event.id.endswith("bad"):
+            raise ZeroDivisionError
+        return await handle(runtime, event)
+
+    monkeypatch.setattr(Runtime, "handle", failing)
+    sqs = RECORDS["sqs"][0]
+    batch = [sqs | {"messageId": name} for name in ("good", "bad", "last")]
+    assert Lambda(function)({"Records": batch}) == {
+        "batchItemFailures": [{"itemIdentifier": "bad"}]
+    }
     assert len(seen) == 2
 
 

@@ -80,7 +80,11 @@ def _sqs(record: Record) -> Read:
     text = str(record.get("body", ""))
     try:
         data: Any = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (
+        msgspec.DecodeError,
+        RecursionError,
+        UnicodeEncodeError,
+    ):  # whoever may send sends anything
         data = text
     return f"sqs:{queue}", queue, str(record.get("messageId", "")), data
 
