@@ -80,12 +80,8 @@ def _sqs(record: Record) -> Read:
     text = str(record.get("body", ""))
     try:
         data: Any = msgspec.json.decode(text)
-    except (
-        msgspec.DecodeError,
-        RecursionError,
-        UnicodeEncodeError,
-    ):  # whoever may send sends anything
-        data = text
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):  # anybody may send anything
+        data = text.encode("utf-8", "replace").decode()
     return f"sqs:{queue}", queue, str(record.get("messageId", "")), data
 
 
