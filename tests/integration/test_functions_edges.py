@@ -81,6 +81,21 @@ async def test_a_zygote_that_stands_still_is_replaced(
         assert host.zygotes.pids() != [pid]
 
 
+async def test_a_process_that_cannot_be_stopped_gives_its_place_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def freeze(one: container.Container) -> None:
+        raise PermissionError("it is sudo's")
+
+    write(tmp_path, "bot", ECHO, concurrency=1)
+    async with asyncio.timeout(60), hosted(tmp_path) as host:
+        with monkeypatch.context() as patch:
+            patch.setattr(container.Container, "freeze", freeze)
+            first = await call(host, "bot")
+            await until(lambda: not host.pools["bot"].pids())
+        assert await call(host, "bot") != first
+
+
 async def test_a_start_that_never_ends_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

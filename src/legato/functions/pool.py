@@ -165,15 +165,18 @@ class Pool:
 
     async def _settle(self, container: Container, init_s: float) -> None:
         """After the answer: counts it, and lets the process stand still or go."""
-        alive = await container.rest()
-        if container.usage is not None:
-            usage = replace(container.usage, init_s=init_s)
-            self.sum.add(usage)
-            self.output.add(report_line(usage, self.function.memory_mb))
-        if alive and not self._closed and container.mark == self._mark:
-            self._release(container)
-        else:
-            await self._end(container)
+        alive = False
+        try:
+            alive = await container.rest()
+            if container.usage is not None:
+                usage = replace(container.usage, init_s=init_s)
+                self.sum.add(usage)
+                self.output.add(report_line(usage, self.function.memory_mb))
+        finally:  # whatever went wrong: its place is somebody's
+            if alive and not self._closed and container.mark == self._mark:
+                self._release(container)
+            else:
+                await self._end(container)
 
     # -- taking and giving back ---------------------------------------------------------------
 
@@ -283,8 +286,10 @@ class Pool:
             self._room.give()
 
     async def _end(self, container: Container) -> None:
-        await container.close()
-        self._forget(container)
+        try:
+            await container.close()
+        finally:
+            self._forget(container)
 
     def _forget(self, container: Container | None) -> None:
         self._count -= 1
