@@ -145,11 +145,32 @@ async def test_urls_and_invoke_are_those_of_aws_and_the_rest_is_for_this_machine
         for flag, says in (("--status", "pid: "), ("--meter", "GB-s"), ("--logs=pid", "REPORT")):
             assert await asyncio.to_thread(main, [*here, flag]) == 0
             assert says in capsys.readouterr().out
+        assert await asyncio.to_thread(main, [*here, "--logs=pit"]) == 2
+        assert "no function pit" in capsys.readouterr().err
         functions.gets(signal.SIGTERM)
         await until(lambda: not lives(pid))
         assert await functions.ends() == 0
     assert await asyncio.to_thread(main, [*here, "--status"]) == 2
     assert "does `legato functions` run?" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_told_with_the_option_for_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, "pid", PID)
+    with bound("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        assert main(["functions", str(tmp_path), "--port", str(port)]) == 2
+    assert re.search(f"{port} cannot be used.*--port", capsys.readouterr().err)
+
+
+def test_an_environment_that_is_not_there_is_missed_at_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, "bot", PID, python=".venv/bin/python")
+
+    assert main(["functions", str(tmp_path), "--port", "0"]) == 2
+    assert "/bot/.venv/bin/python' is no program" in capsys.readouterr().err
 
 
 async def test_nothing_is_left_when_it_is_killed(tmp_path: Path) -> None:

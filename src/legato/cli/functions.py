@@ -95,6 +95,10 @@ def _fetched(options: argparse.Namespace, path: str) -> dict[str, Any]:
         raise ConfigError(f"nothing answers at {where}: does `legato functions` run?") from error
     finally:
         connection.close()
+    if answer.status == 404 and options.logs:
+        raise ConfigError(
+            f"there is no function {options.logs}: --status names those that there are"
+        )
     if answer.status != 200:
         raise ConfigError(f"it has no {path}: {answer.status}")
     return json.loads(body)  # type: ignore[no-any-return]

@@ -295,7 +295,7 @@ class Container:
 
     def _death(self, status: int) -> bytes:
         if self._over_memory or self._cell.out_of_memory():
-            text = f"it needed more than {self.function.memory_mb} MB"
+            text = f"it needed more than {self.function.memory_mb} MB (memory_mb of function.toml)"
             return error_body("Runtime.OutOfMemory", text)
         code = os.waitstatus_to_exitcode(status)
         how = f"signal: {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"

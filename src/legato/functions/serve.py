@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
+from socket import socket
 
 from msgspec import Struct
 
@@ -54,9 +56,30 @@ def serve(options: Serve) -> int:
     if not sys.platform.startswith("linux"):
         raise ConfigError("functions need Linux: pidfds, process groups and control groups")
     functions = load_functions(options.folder)
+    _check_pythons(functions)
     _check_client(functions)
     with asyncio.Runner() as runner:
         return runner.run(_serve(options, functions))
+
+
+def _check_pythons(functions: dict[str, Function]) -> None:
+    for one in functions.values():
+        if one.runtime == "python" and not os.access(one.python, os.X_OK):
+            raise ConfigError(
+                f"{one.name}: python = {one.python!r} is no program: make the environment"
+            )
+
+
+def _bound(host: str, port: int) -> socket:
+    try:
+        return bound(host, port)
+    except ConfigError as error:
+        reason = error.__cause__
+        text = (reason.strerror if isinstance(reason, OSError) else "") or str(error)
+        raise ConfigError(
+            f"{host}:{port} cannot be used ({text}): stop what listens there, or choose another by "
+            "--port (and --host)"
+        ) from reason
 
 
 def _check_client(functions: dict[str, Function]) -> None:
@@ -74,7 +97,7 @@ async def _serve(options: Serve, functions: dict[str, Function]) -> int:
     with (
         logging_to(lambda: secrets, level),
         stopping.signals(),
-        bound(*options.listen) as listener,
+        _bound(*options.listen) as listener,
     ):
         chaos = Chaos(options.chaos) if options.chaos is not None else None
         host = Host(functions, Options(processes=options.processes, chaos=chaos))

@@ -162,7 +162,13 @@ def become(job: Job, parent: int) -> None:
     sys.path.insert(0, job["cwd"])
     sys.argv = ["awslambdaric", job["handler"]]
     time.tzset()
-    from awslambdaric.__main__ import main
+    try:
+        from awslambdaric.__main__ import main
+    except ModuleNotFoundError as error:
+        raise SystemExit(
+            f"{error.name} is missing in {sys.prefix}: pip install awslambdaric in the environment that "
+            "`python` of function.toml names"
+        ) from None
 
     main(sys.argv)
 
