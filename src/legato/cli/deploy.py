@@ -141,7 +141,13 @@ def _plan(options: argparse.Namespace) -> Plan:
     from legato.deploy.package.target import target_of
 
     entry = entry_of(options.target)
+    variables = named(options.env, os.environ)
     secrets = named(options.secret, os.environ)
+    for name in ("LEGATO_STORE", "LEGATO_QUEUE", "LEGATO_TIMERS"):
+        if name in variables or name in secrets:
+            raise ConfigError(
+                f"{name} is set by the stack: the table is its own, queues by --queue, --timers"
+            )
     settings = _settings(options)
     options.secrets = (*options.secrets, *secrets.values())
     return Plan(
@@ -149,7 +155,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         place=place_of(options.name or entry.app.name),
         target=target_of("aws", options.arch, options.python),
         settings=settings,
-        variables=named(options.env, os.environ),
+        variables=variables,
         secrets=secrets,
         public_url=options.public_url,
         bucket=options.bucket,

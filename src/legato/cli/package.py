@@ -36,7 +36,9 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arch", choices=["arm64", "x86_64"], default="", help="machine (arm64 where there is)"
     )
-    parser.add_argument("--python", metavar="X.Y", default="", help="version of Python (this one)")
+    parser.add_argument(
+        "--python", metavar="X.Y", default="", help="version of Python (this one, from 3.12 on)"
+    )
 
 
 def package(options: argparse.Namespace) -> int:

@@ -52,6 +52,7 @@ def test_eject_writes_all_that_it_takes(
         (["--name", "x", "logs", "a.py", "b.py"], "say which bot"),
         (["bot.py", "--env", "A B"], "no name of a variable"),
         (["bot.py", "--secret", "NOT_SET"], "NOT_SET is not set"),
+        (["bot.py", "--env", "LEGATO_STORE=memory://"], "LEGATO_STORE is set by the stack"),
         (["bot.py", "--python", "3.2"], "--python 3.2: aws has"),
         (["bot.py", "--name", "-"], "makes no name of a stack"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -327,10 +328,20 @@ def test_refusals_and_missing_credentials_are_told_in_a_line() -> None:
     with pytest.raises(ConfigError, match="AWS refuses DescribeStacks: not you"), cloud.told():
         raise refused("AccessDenied", "not you")
     with (
-        pytest.raises(ConfigError, match="AWS cannot be asked: Unable to locate credentials"),
+        pytest.raises(ConfigError, match="no credentials here: set AWS_PROFILE"),
         cloud.told(),
     ):
         raise NoCredentialsError
+
+
+def test_a_profile_that_is_not_there_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+
+    with pytest.raises(ConfigError, match=r"AWS_PROFILE.*nobody.*list-profiles"):
+        Cloud("eu-central-1")
 
 
 def test_without_boto3_or_a_region_it_says_what_to_do(

@@ -11,6 +11,10 @@ from typing import Any
 from legato.errors import ConfigError
 
 SHORTEST_S, LONGEST_S = 0.2, 5.0
+NO_CREDENTIALS = (
+    "AWS cannot be asked, since there are no credentials here: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, or run `aws configure`"
+)
 """Between two looks at something that takes its time."""
 
 
@@ -33,9 +37,14 @@ class Cloud:
                 "`legato deploy aws` needs boto3: pip install 'legato[deploy]'"
             ) from None
         self._errors = errors
-        self._session: Any = boto3.session.Session(
-            region_name=region or os.environ.get("AWS_REGION") or None
-        )
+        try:
+            self._session: Any = boto3.session.Session(
+                region_name=region or os.environ.get("AWS_REGION") or None
+            )
+        except errors.ProfileNotFound as error:
+            raise ConfigError(
+                f"AWS_PROFILE: {error}: `aws configure list-profiles` names those that there are"
+            ) from error
         self.region: str = self._session.region_name or ""
         if not self.region:
             raise ConfigError("which region? --region eu-central-1, or set AWS_REGION")
@@ -60,10 +69,7 @@ class Cloud:
         """
         found = self._session.get_credentials()
         if found is None:
-            raise ConfigError(
-                "there are no AWS credentials here: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY"
-            )
+            raise ConfigError(NO_CREDENTIALS)
         frozen = found.get_frozen_credentials()
         environ["AWS_REGION"] = self.region
         environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"] = (
@@ -114,6 +120,8 @@ class Cloud:
             raise ConfigError(
                 f"AWS refuses {error.operation_name}: {about.get('Message') or about['Code']}"
             ) from error
+        except self._errors.NoCredentialsError as error:
+            raise ConfigError(NO_CREDENTIALS) from error
         except self._errors.BotoCoreError as error:
             raise ConfigError(f"AWS cannot be asked: {error}") from error
 
