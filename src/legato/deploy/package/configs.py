@@ -23,6 +23,8 @@ def config_of(
         secrets: Names of those that are.
     """
     secrets = sorted(set(secrets) or set(USUAL))
+    if "TELEGRAM_TOKEN" in secrets:  # whoever is told of the webhook must know its secret
+        secrets = sorted({*secrets, *USUAL})
     if manifest.service == "yandex":
         return _yandex(manifest, archive, variables, secrets)
     if manifest.service == "google":
@@ -40,6 +42,7 @@ def _yandex(
         f"# keys {', '.join(secrets)}, and a store that the function reaches.",
         "set -eu",
         ': "${SERVICE_ACCOUNT_ID:?}" "${LOCKBOX_SECRET_ID:?}" "${LEGATO_STORE:?}"',
+        *_needed(secrets),
         f"yc serverless function get {name} >/dev/null 2>&1 || yc serverless function create {name}",
         f"yc serverless function version create --function-name {name} \\",
         f"  --runtime python{manifest.python.replace('.', '')} --entrypoint legato_handler.handler \\",
@@ -74,6 +77,7 @@ def _google(
         f"# {', '.join(secrets)}, and a store that the function reaches.",
         "set -eu",
         ': "${REGION:?}" "${LEGATO_STORE:?}"',
+        *_needed(secrets),
         "folder=$(mktemp -d)",
         "trap 'rm -rf \"$folder\"' EXIT",
         f'unzip -q {_quoted(archive)} -d "$folder"',
@@ -88,6 +92,13 @@ def _google(
         *_webhook("/telegram", secrets),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _needed(secrets: Sequence[str]) -> list[str]:
+    """Asks at the start for what the webhook is set with at the end."""
+    if "TELEGRAM_TOKEN" not in secrets:
+        return []
+    return [': "${TELEGRAM_TOKEN:?}" "${TELEGRAM_SECRET:?as it is stored, for the webhook}"']
 
 
 def _webhook(path: str, secrets: Sequence[str]) -> list[str]:
