@@ -162,6 +162,16 @@ def test_a_function_without_a_token_says_so_instead_of_finding_nothing(
         service.invoke(update)
 
 
+def test_a_function_without_a_store_and_a_place_for_one_says_what_to_set(
+    service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    update = service.update("/add")
+    (tmp_path / "task" / "legato.db").mkdir(parents=True)  # no file can be there
+    monkeypatch.chdir(tmp_path / "task")
+    with pytest.raises(ConfigError, match=r"LEGATO_STORE is not set.*write dynamodb://table"):
+        service.invoke(update)
+
+
 def test_a_store_that_fails_asks_for_the_update_again(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ from legato.deploy.function.invocation import Invocation, Strays
 from legato.deploy.function.lazy import LazyHttp
 from legato.deploy.parts import hosted_platforms, make_platforms, make_store
 from legato.deploy.signature import check_request, may_reply
-from legato.errors import ConfigError, Forged, StoreError, Unavailable
+from legato.errors import ConfigError, Forged, StoreError, StoreUnavailable, Unavailable
 from legato.model.events import Happened
 from legato.model.shards import SLOTS
 
@@ -339,7 +339,15 @@ class Function:
             http=http,
             settings=self._knobs(settings),
         )
-        await store.open()
+        try:
+            await store.open()
+        except StoreUnavailable as error:
+            if settings.store:
+                raise
+            raise ConfigError(
+                f"LEGATO_STORE is not set, and there is no place for a file here ({error}): write "
+                "dynamodb://table?region=eu-central-1 or postgresql://user:password@host/database"
+            ) from error
         try:
             for platform in platforms:
                 await platform.load(store)

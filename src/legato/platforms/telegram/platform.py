@@ -138,7 +138,10 @@ class Telegram(Platform):
 
     def verify(self, request: HttpRequest) -> None:
         if not self._secret:
-            raise Forged("no webhook secret is known: set TELEGRAM_SECRET, or run setup")
+            raise Forged(
+                "no webhook secret is known: set TELEGRAM_SECRET to what the webhook was set with, or let "
+                "`legato run` with LEGATO_PUBLIC_URL set the webhook, which leaves it in the store"
+            )
         given = request.headers.get(SECRET_HEADER, "")
         if not same(given.encode("utf-8", "surrogatepass"), self._secret.encode()):
             raise Forged("X-Telegram-Bot-Api-Secret-Token is missing or wrong")
