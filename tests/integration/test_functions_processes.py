@@ -186,6 +186,10 @@ async def test_what_runs_too_long_is_killed_and_the_next_is_new(tmp_path: Path, 
         assert await call(host, "bot") != pid
         await until(lambda: host.meter.sums["bot"].timeouts == 1)
         assert host.meter.sums["bot"].billed_ms >= 500
+        assert any(
+            line.startswith("ERROR RequestId: ") and "timed out after 0.50" in line
+            for line in host.pools["bot"].output.lines
+        )
 
 
 async def test_what_ends_itself_is_told_and_the_next_is_new(tmp_path: Path) -> None:

@@ -155,6 +155,9 @@ class Pool:
         except Lost:
             await self._end(container)
             return None
+        if outcome.kind in ("timeout", "crash"):  # the function itself could not tell
+            said = outcome.body.decode("utf-8", "replace")
+            self.output.add(f"ERROR RequestId: {work.id}\t{said}")
         if fate is not None and fate.kills_after_response():
             container.kill()
             await container.gone.wait()
