@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from legato import App, Chat
+from legato.app.runtime import Runtime
 from legato.deploy.function import core
 from legato.engine.term import MOST_TRIES
 from legato.errors import StepInterrupted, StoreUnavailable
@@ -349,6 +350,24 @@ def test_an_event_that_is_cut_off_comes_again_and_is_finished_once(
     for _ in range(2):
         assert service.invoke({"Records": [record]}) == {"batchItemFailures": []}
     assert work.ended == ["order"]
+
+
+def test_forgetting_what_is_old_does_not_outlast_the_invocation(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[str] = []
+
+    async def long(runtime: Runtime) -> None:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            ends.append("cut off")
+            raise
+        ends.append("over")
+
+    monkeypatch.setattr(Runtime, "purge", long)
+    assert service.invoke(TICK, SHORT_MS) == {"woken": 0, "left": 0}
+    assert ends == ["cut off"]
 
 
 def test_a_store_that_cannot_be_read_asks_for_the_update_again(

@@ -160,7 +160,7 @@ class Function:
             await self._delivered(runtime, "")
             if now_ms - self._purged_ms > PURGE_EVERY_MS:
                 self._purged_ms = now_ms
-                await runtime.purge()
+                await self._in_time(runtime.purge())
             return {"woken": woken, "left": runtime.relay.left}
 
     async def happened(
