@@ -90,6 +90,7 @@ def test_what_holds_secrets_stays_out_and_patterns_leave_out_more(tmp_path: Path
     folder = bot_in(tmp_path).parent
     for name in (
         ".env", "bot.env", "legato.db", "legato.db-wal", "key.pem", "legato.toml", ".git/config", "tests/test_a.py",
+        "KEY.PEM", "id_ed25519", "a.sqlite3-wal",
         "venv/pyvenv.cfg", "other/pyvenv.cfg", "other/lib.py", "notes.md", "img/a.png", "img/b.png", "a/img/c.png",
         "pkg/__init__.py", "pkg/__pycache__/x.pyc",
     ):  # fmt: skip

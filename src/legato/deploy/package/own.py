@@ -21,13 +21,20 @@ NEVER = (
     "*.env",
     "*.pem",
     "*.key",
+    "*.p12",
+    "*.pfx",
+    "id_rsa",
+    "id_ecdsa",
+    "id_ed25519",
     "*.db",
     "*.db-*",
     "*.sqlite",
+    "*.sqlite-*",
     "*.sqlite3",
+    "*.sqlite3-*",
     "legato.toml",
 )
-"""They hold secrets or conversations; no pattern takes them in. Settings of legato.toml go to the service
+"""They hold secrets or conversations, however they are capitalised; no pattern takes them in. Settings of legato.toml go to the service
 as variables."""
 USUALLY = (
     ".*",
@@ -71,7 +78,7 @@ def own_files(folder: Path) -> dict[str, Path]:
 def _walk(folder: Path, top: Path, patterns: list[str]) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         relative = path.relative_to(top).as_posix()
-        if any(fnmatchcase(path.name, pattern) for pattern in NEVER):
+        if any(fnmatchcase(path.name.lower(), pattern) for pattern in NEVER):
             continue
         if _ignored(relative, patterns, folder=path.is_dir()):
             continue
