@@ -96,6 +96,21 @@ async def test_a_process_that_cannot_be_stopped_gives_its_place_back(
         assert await call(host, "bot") != first
 
 
+async def test_a_zygote_that_somebody_ended_is_replaced_before_it_is_missed(tmp_path: Path) -> None:
+    write(tmp_path, "bot", ECHO, idle_s=0)
+    async with asyncio.timeout(60), hosted(tmp_path) as host:
+        await call(host, "bot")
+        await until(lambda: not host.pools["bot"].pids())
+        (zygote,) = host.zygotes._all.values()
+        pid, process = zygote.pid, zygote._process
+        assert process is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: process.returncode is not None)
+
+        assert await call(host, "bot") > 0
+        assert host.zygotes.pids() != [pid]
+
+
 async def test_a_start_that_never_ends_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

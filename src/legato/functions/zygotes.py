@@ -65,6 +65,11 @@ class Zygote:
         """Of its process, 0 if there is none."""
         return self._process.pid if self._process is not None else 0
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether it forks no more: any function of the same user can end it."""
+        return self.dead or (self._process is not None and self._process.returncode is not None)
+
     async def start(self) -> None:
         """Starts it; returns once it has imported everything.
 
@@ -192,7 +197,7 @@ class Zygotes:
         key = (python, preload)
         async with self._starting.setdefault(key, asyncio.Lock()):
             zygote = self._all.get(key)
-            if zygote is None or zygote.dead:
+            if zygote is None or zygote.is_dead:
                 if zygote is not None:
                     await zygote.stop()
                 zygote = Zygote(python, preload)
