@@ -235,7 +235,11 @@ def load_settings(
         ConfigError: A value cannot be used; the message names variable, value and cure.
     """
     environ = os.environ if environ is None else environ
-    given = {field: text for field, text in (flags or {}).items() if text is not None}
+    given = {field: str(text) for field, text in (flags or {}).items() if text is not None}
+    by_field = {variable.field: variable for variable in VARIABLES.values()}
+    for field in given:
+        if field not in by_field:
+            raise ConfigError(f"{field} is no setting{_similar(field, by_field)}")
     file = _toml(folders)
     found: dict[str, Any] = {}
     for name, variable in VARIABLES.items():

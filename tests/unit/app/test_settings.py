@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,6 +134,16 @@ def test_a_bad_value_is_refused_by_name_value_and_cure(name: str, value: str, cu
 
 def test_a_bad_flag_is_named_as_it_was_written() -> None:
     assert refusal({}, {"public_url": "x"}).startswith("--public-url='x': ")
+
+
+def test_a_setting_that_is_written_wrong_in_code_is_no_setting() -> None:
+    assert refusal({}, {"sore": "memory://"}).startswith("sore is no setting")
+    assert "store" in refusal({}, {"sore": "memory://"})
+
+
+def test_a_number_in_code_is_as_its_text() -> None:
+    flags: dict[str, Any] = {"cache": 0}
+    assert load_settings(flags, environ={}).cache == 0
 
 
 def test_a_bad_secret_is_refused_without_being_shown() -> None:
