@@ -198,7 +198,8 @@ esac
 CALLED = {
     "yandex": [
         "[--runtime] [python312] [--entrypoint] [legato_handler.handler]",
-        "[--environment] [GREETING=it's me] [--environment] [LEGATO_STORE=postgresql://a:b@c/d]",
+        "[--environment] [GREETING=it's me] [--secret]",
+        "[--secret] [environment-variable=LEGATO_STORE,id=l1,key=LEGATO_STORE]",
         "[--secret] [environment-variable=TELEGRAM_SECRET,id=l1,key=TELEGRAM_SECRET]",
         "[--secret] [environment-variable=TELEGRAM_TOKEN,id=l1,key=TELEGRAM_TOKEN]",
         "[--source-path] [build/it's.zip]",
@@ -207,8 +208,8 @@ CALLED = {
     ],
     "google": [
         "[--runtime] [python312] [--entry-point] [handler]",
-        "[--set-env-vars] [^|^GREETING=it's me|LEGATO_STORE=postgresql://a:b@c/d]",
-        "[--set-secrets] [TELEGRAM_SECRET=TELEGRAM_SECRET:latest,TELEGRAM_TOKEN=TELEGRAM_TOKEN:latest]",
+        "[--set-env-vars] [^|^GREETING=it's me]",
+        "[--set-secrets] [LEGATO_STORE=LEGATO_STORE:latest,TELEGRAM_SECRET=TELEGRAM_SECRET:latest,TELEGRAM_TOKEN=TELEGRAM_TOKEN:latest]",
         "unzip [-q] [build/it's.zip]",
         "curl [-sS] [https://api.telegram.org/bot1:a/setWebhook]",
         "[--data-urlencode] [url=https://f.example/telegram] [-d] [secret_token=s]",
@@ -235,7 +236,7 @@ def test_other_services_get_a_script_for_their_tools(service: str, tmp_path: Pat
         ["sh", str(tmp_path / "deploy.sh")],
         env={
             "PATH": f"{tmp_path}:/usr/bin:/bin", "CALLS": str(tmp_path / "calls"), "REGION": "r1",
-            "SERVICE_ACCOUNT_ID": "a1", "LOCKBOX_SECRET_ID": "l1", "LEGATO_STORE": "postgresql://a:b@c/d",
+            "SERVICE_ACCOUNT_ID": "a1", "LOCKBOX_SECRET_ID": "l1", "LEGATO_STORE": "postgresql://a:canary@c/d",
             "TELEGRAM_TOKEN": "1:a", "TELEGRAM_SECRET": "s",
         },
         stdout=subprocess.DEVNULL,
@@ -244,3 +245,4 @@ def test_other_services_get_a_script_for_their_tools(service: str, tmp_path: Pat
     calls = (tmp_path / "calls").read_text()
     for words in CALLED[service]:
         assert words in calls
+    assert "canary" not in calls  # others of this machine see the words of commands

@@ -25,6 +25,7 @@ def config_of(
     secrets = sorted(set(secrets) or set(USUAL))
     if "TELEGRAM_TOKEN" in secrets:  # whoever is told of the webhook must know its secret
         secrets = sorted({*secrets, *USUAL})
+    secrets = sorted({*secrets, STORE})  # the address of a database holds its password
     if manifest.service == "yandex":
         return _yandex(manifest, archive, variables, secrets)
     if manifest.service == "google":
@@ -39,9 +40,9 @@ def _yandex(
     lines = [
         "#!/bin/sh",
         "# Deploys to Yandex Cloud Functions. Before it, once: a service account, a Lockbox secret with the",
-        f"# keys {', '.join(secrets)}, and a store that the function reaches.",
+        f"# keys {', '.join(secrets)}: the store is one that the function reaches.",
         "set -eu",
-        ': "${SERVICE_ACCOUNT_ID:?}" "${LOCKBOX_SECRET_ID:?}" "${LEGATO_STORE:?}"',
+        ': "${SERVICE_ACCOUNT_ID:?}" "${LOCKBOX_SECRET_ID:?}"',
         *_needed(secrets),
         f"yc serverless function get {name} >/dev/null 2>&1 || yc serverless function create {name}",
         f"yc serverless function version create --function-name {name} \\",
@@ -49,7 +50,6 @@ def _yandex(
         "  --memory 256m --execution-timeout 30s --concurrency 1 \\",
         '  --service-account-id "$SERVICE_ACCOUNT_ID" \\',
         *[f"  --environment {_quoted(f'{k}={v}')} \\" for k, v in sorted(variables.items())],
-        f'  --environment "{STORE}=${STORE}" \\',
         *[
             f'  --secret "environment-variable={key},id=$LOCKBOX_SECRET_ID,key={key}" \\'
             for key in secrets
@@ -70,13 +70,13 @@ def _google(
     manifest: Manifest, archive: str, variables: Mapping[str, str], secrets: Sequence[str]
 ) -> str:
     name = _name(manifest.app)
-    plain = "^|^" + "".join(f"{name}={value}|" for name, value in sorted(variables.items()))
+    plain = "|".join(f"{name}={value}" for name, value in sorted(variables.items()))
     lines = [
         "#!/bin/sh",
         "# Deploys to Google Cloud Functions. Before it, once: `gcloud secrets create NAME --data-file=-` for",
-        f"# {', '.join(secrets)}, and a store that the function reaches.",
+        f"# {', '.join(secrets)}: the store is one that the function reaches.",
         "set -eu",
-        ': "${REGION:?}" "${LEGATO_STORE:?}"',
+        ': "${REGION:?}"',
         *_needed(secrets),
         "folder=$(mktemp -d)",
         "trap 'rm -rf \"$folder\"' EXIT",
@@ -84,8 +84,8 @@ def _google(
         f'gcloud functions deploy {name} --gen2 --region "$REGION" --source "$folder" \\',
         f"  --runtime python{manifest.python.replace('.', '')} --entry-point handler --trigger-http \\",
         "  --allow-unauthenticated --memory 256Mi --timeout 60s --concurrency 1 \\",
-        f"  --set-secrets {','.join(f'{key}={key}:latest' for key in secrets)} \\",
-        f'  --set-env-vars {_quoted(plain)}"{STORE}=${STORE}"',
+        *([f"  --set-env-vars {_quoted(f'^|^{plain}')} \\"] if plain else []),
+        f"  --set-secrets {','.join(f'{key}={key}:latest' for key in secrets)}",
         f'url=$(gcloud functions describe {name} --gen2 --region "$REGION" --format "value(url)")',
         f"gcloud scheduler jobs create http {name}-tick --location \"$REGION\" --schedule '* * * * *' \\",
         '  --uri "$url/tick" --http-method POST || true  # it is there already',
