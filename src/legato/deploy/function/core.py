@@ -21,7 +21,7 @@ from legato.abc import Clock, HttpRequest, HttpResponse, Platform
 from legato.app.runtime import Runtime, RuntimeSettings
 from legato.app.settings import Settings, load_settings
 from legato.deploy.clock import SystemClock
-from legato.deploy.function.invocation import Invocation, Strays
+from legato.deploy.function.invocation import MARGIN_S, Invocation, Strays
 from legato.deploy.function.lazy import LazyHttp
 from legato.deploy.parts import hosted_platforms, make_platforms, make_store
 from legato.deploy.signature import check_request, may_reply
@@ -245,7 +245,7 @@ class Function:
         finally:
             if turns and self._runtime is not None:
                 self._runtime.leftovers.look_again()
-            await self._strays.end(token, turns)
+            await self._strays.end(token, turns, self.invocation.left_s + MARGIN_S / 2)
             if self._queues is not None:
                 await self._queues.alarms(self.invocation.wakes)
             if self._runtime is not None:

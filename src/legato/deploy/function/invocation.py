@@ -96,10 +96,11 @@ class Strays:
             loop.set_task_factory(self._made)
         return _WITHIN.set(True)
 
-    async def end(self, token: Token[bool], turns: Collection[Task]) -> None:
+    async def end(self, token: Token[bool], turns: Collection[Task], within_s: float) -> None:
         """Ends what may not outlast the invocation: Turns that had no time left, and tasks of the bot's own.
 
-        A Turn that is cut off is gone on with in a later invocation, from its last commit.
+        A Turn that is cut off is gone on with in a later invocation, from its last commit. A task that takes
+        longer to end than `within_s` is left as it is: the answer does not wait for it.
         """
         _WITHIN.reset(token)
         if turns:
@@ -123,7 +124,7 @@ class Strays:
         if strays:
             for task in strays:
                 task.cancel()
-            await asyncio.wait(strays, timeout=GRACE_MS / 1000)
+            await asyncio.wait(strays, timeout=min(GRACE_MS / 1000, within_s))
 
     def close(self) -> None:
         """Lets go of the loop."""
