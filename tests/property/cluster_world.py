@@ -24,6 +24,7 @@ from legato.deploy.duties import Duties
 from legato.deploy.topology import Topology
 from legato.errors import StoreUnavailable, Unavailable
 from legato.model.events import Event
+from legato.model.ordered import Ordered
 from legato.queues.memory import MemoryBroker, MemoryQueue
 from legato.testing.leases import SharedStore
 from legato.testing.platform import ScriptedPlatform
@@ -202,7 +203,7 @@ class World:
         self.marked: Counter[str] = Counter()
         self.excused: Counter[str] = Counter()  # may have been sent once more
         self.broken: list[str] = []  # faults of the simulation itself
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: Ordered[asyncio.Task[Any]] = Ordered()
 
     def tell(self, what: str) -> None:
         """Something happened."""

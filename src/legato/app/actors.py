@@ -31,6 +31,7 @@ from legato.app.tasks import Task, cancelled
 from legato.app.work import Source, Work
 from legato.errors import StoreCorrupt, StoreError, Unavailable
 from legato.model.events import AnyEvent
+from legato.model.ordered import Ordered
 from legato.model.records import Commit
 from legato.outbox.leaving import until_left
 
@@ -91,7 +92,7 @@ class Actors:
         self._ack_after_s = runtime.settings.ack_after_s
         self._seats = Seats(self._clock, AT_ONCE)
         self._actors: dict[str, Actor] = {}
-        self._tasks: set[Task] = set()
+        self._tasks: Ordered[Task] = Ordered()
         self._looking: Task | None = None
         runtime.leftovers.told = self._has_mail
         self.stats: dict[str, int] = dict.fromkeys(("letters", "kept", "again", "dead"), 0)

@@ -55,7 +55,7 @@ class Room:
         self._loners: Turnstile = deque()
         self._latest = float("-inf")
         self._settled: asyncio.Future[None] | None = None
-        self._stays: set[Stay] = set()
+        self._stays: dict[Stay, None] = {}  # in order: simulations must go the same way again
         self.free: int = 0
         self.outlived: int = 0
 
@@ -88,7 +88,7 @@ class Room:
         if alone and self.free:
             await self._settle()
         stay = Stay(self, self._clock, seconds, outlived, alone=alone)
-        self._stays.add(stay)
+        self._stays[stay] = None
         if alone or self._loners or self._companions:
             stay.hurry()
         return stay
@@ -128,7 +128,7 @@ class Room:
     def leave(self, *, alone: bool, stay: Stay | None = None) -> None:
         """Makes room."""
         if stay is not None:
-            self._stays.discard(stay)
+            self._stays.pop(stay, None)
         if alone:
             self._alone = False
             self._company_next = True

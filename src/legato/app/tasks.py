@@ -8,6 +8,7 @@ from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
 from legato.errors import StoreCorrupt, StoreError, Unavailable
+from legato.model.ordered import Ordered
 
 Task = asyncio.Task[Any]
 
@@ -24,7 +25,7 @@ class Tasks:
     __slots__ = ("_slots", "running")
 
     def __init__(self) -> None:
-        self.running: set[Task] = set()
+        self.running: Ordered[Task] = Ordered()
         self._slots: dict[Task, int] = {}
 
     def spawn(self, work: Coroutine[Any, Any, Any], slot: int = -1) -> Task:

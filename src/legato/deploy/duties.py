@@ -15,6 +15,7 @@ from legato.app.share import Part
 from legato.app.tasks import Task, cancelled
 from legato.deploy.topology import Layout, Topology
 from legato.errors import StoreError, Unavailable
+from legato.model.ordered import Ordered
 from legato.model.shards import slots_of
 
 log: logging.Logger = logging.getLogger("legato.worker")
@@ -57,7 +58,7 @@ class Duties:
         self._told = told
         self._layout: Layout | None = None
         self._units: set[Unit] = set()
-        self._tasks: set[Task] = set()
+        self._tasks: Ordered[Task] = Ordered()
         self._changing = asyncio.Lock()
         self.consumers: dict[Name, Consumer] = {}
         self.actors: Actors = Actors(runtime, self._ended)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from legato.abc import Clock, HttpClient, Parsed, Platform
 from legato.model.events import Address
+from legato.model.ordered import Ordered
 from legato.model.records import Call
 from legato.outbox.targets import redacted
 
@@ -31,7 +32,7 @@ class Acks:
         self._clock = clock
         self._limit = limit
         self._queue: deque[tuple[Platform, Call, Address]] = deque(maxlen=WAITING)
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: Ordered[asyncio.Task[None]] = Ordered()
         self.dropped: int = 0
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from legato.abc import Clock
+from legato.model.ordered import Ordered
 from legato.model.records import OutboxItem, Settled
 from legato.outbox.lanes import BUSY, IDLE, PARKED, READY, Alarms, Asked, Lane
 from legato.outbox.limits import TICK_S, BotLimits, Gate, Pace
@@ -68,7 +69,7 @@ class Dispatcher:
         self._workers = 0
         self._bulk_lanes = 0
         self.lanes: dict[str, Lane] = {}
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: Ordered[asyncio.Task[None]] = Ordered()
         """All that runs, for whoever must cancel it."""
 
     # -- lanes --------------------------------------------------------------------------------
@@ -145,7 +146,9 @@ class Dispatcher:
             if self._settler.waiting:  # nothing else to do: here it saves a task
                 await self._settler.drain()
         finally:
-            self.tasks.discard(asyncio.current_task())
+            task = asyncio.current_task()
+            if task is not None:
+                self.tasks.discard(task)
             self._on_idle()
 
     async def _serve(self, lane: Lane) -> None:

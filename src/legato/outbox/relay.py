@@ -13,6 +13,7 @@ from legato.abc import Clock, HttpClient, Platform, Store, Verdict
 from legato.abc.observer import Observer
 from legato.errors import Unavailable
 from legato.model.events import Address
+from legato.model.ordered import Ordered
 from legato.model.records import DEAD, QUEUED, SENDING, UNKNOWN, Call, OutboxItem, Settled
 from legato.model.shards import slot_of
 from legato.outbox.acks import Acks
@@ -84,7 +85,7 @@ class Relay:
         self._late: list[OutboxItem | Asked] = []
         self._read_up_to = self._newest = 0  # ids, of recoveries with a limit
         self._found: set[int] = set()  # by the last recovery, perhaps before they were offered
-        self._idle: set[asyncio.Future[None]] = set()
+        self._idle: Ordered[asyncio.Future[None]] = Ordered()
         self._closed = False
 
     @property
@@ -367,7 +368,7 @@ class Relay:
 
     def _check_idle(self) -> None:
         if self._idle and not self.left and not self._acks.busy:
-            waiting, self._idle = self._idle, set()
+            waiting, self._idle = self._idle, Ordered()
             for future in waiting:
                 future.set_result(None)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -230,7 +230,7 @@ class Function:
         """
         self.invocation.begin(budget_s)
         token = self._strays.begin()
-        turns: set[asyncio.Task[Any]] = set()
+        turns: Collection[asyncio.Task[Any]] = ()
         try:
             runtime = self._runtime or await self._start()
             if not self._resumed and not (takes_in and self._queues and self._queues.takes_in):
