@@ -322,6 +322,7 @@ async def test_a_hundred_channels_are_joined_at_the_pace_and_told_apart() -> Non
                 viewer.says(f"I am {viewer.login}")
             for viewer in viewers:
                 await viewer.gets(f"I am {viewer.login}")
+            await until(lambda: not bot.relay.left)  # an end waits by the clock, which stands still
             assert bot.failures == []
         assert twitch.violations == []
 
@@ -348,6 +349,7 @@ async def test_messages_keep_the_pace_of_the_bots_role(moderator: bool, most: in
                 await asyncio.sleep(0.02)
                 clock.advance(5.0)
             assert len(room.texts) == 150
+            await until(lambda: not bot.relay.left)
             assert bot.relay.stats.limited_429 == 0
         assert twitch.violations == []
 
