@@ -367,7 +367,7 @@ async def test_the_pace_holds_over_a_crash(tmp_path: Path) -> None:
                 viewer.says(f"I am {viewer.login}")
             await until(lambda: len(room.texts) == 20)
         clock.advance(5.0)
-        async with running(app, twitch, store=SQLiteStore(path), clock=clock):
+        async with running(app, twitch, store=SQLiteStore(path), clock=clock) as bot:
             await connected(twitch, "irc")
             for viewer in viewers[25:]:
                 viewer.says(f"I am {viewer.login}")
@@ -375,4 +375,5 @@ async def test_the_pace_holds_over_a_crash(tmp_path: Path) -> None:
                 await asyncio.sleep(0.02)
                 clock.advance(5.0)
             await until(lambda: len(room.texts) == 50)
+            await until(lambda: not bot.relay.left)
         assert twitch.violations == []
