@@ -74,15 +74,15 @@ class Load(Struct, frozen=True):
 
 COSTS = Costs(
     nginx_us=23,
-    gateway_us=99,
+    gateway_us=127,
     broker_us=85,
-    worker_us=201,
+    worker_us=264,
     postgres_us=160,
     wal_bytes=1_410,
     kept_bytes=139,
     parked_bytes=2_116,
 )
-_SERVERS, _CLUSTER = "`bench.servers`, 2026-11-29", "`make bench-cluster`, 2026-11-28"
+_SERVERS, _CLUSTER = "`bench.servers`, 2026-11-29", "`make bench-cluster`, 2026-11-29"
 _STORE = "`bench.store_postgres`, 2026-11-29: 8 at once, 109 a commit and 50 a load"
 MEASURED = {
     "nginx_us": ("nginx, us of CPU", _SERVERS),
@@ -325,13 +325,13 @@ def _arrivals(scene: Scene, rng: random.Random) -> Iterator[tuple[float, int]]:
 
 
 SCENES = {
-    "4 workers": Scene(rate=12_000),
-    "the same, 256 shards": Scene(rate=12_000, shards=256),
-    "the same, nearly full": Scene(rate=18_000),
-    "a few chats talk much more (Zipf 0.7)": Scene(rate=12_000, zipf=0.7),
+    "4 workers": Scene(rate=9_000),
+    "the same, 256 shards": Scene(rate=9_000, shards=256),
+    "the same, nearly full": Scene(rate=13_500),
+    "a few chats talk much more (Zipf 0.7)": Scene(rate=9_000, zipf=0.7),
     "one room with a seventh of all messages (Zipf 1.1)": Scene(rate=2_000, zipf=1.1, chats=5_000),
-    "one of 4 workers is killed": Scene(rate=9_000, dies_at=4.0, seconds=15.0),
-    "one of 16 workers is killed": Scene(rate=36_000, workers=16, dies_at=3.0),
+    "one of 4 workers is killed": Scene(rate=6_750, dies_at=4.0, seconds=15.0),
+    "one of 16 workers is killed": Scene(rate=27_000, workers=16, dies_at=3.0),
 }
 
 
