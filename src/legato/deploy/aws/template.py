@@ -98,14 +98,7 @@ def template(wanted: Wanted) -> dict[str, Any]:
     version = f"Version{_hash([function, wanted.sha256])}"
     resources: dict[str, Any] = {
         "Table": _table(),
-        "Logs": {
-            "Type": "AWS::Logs::LogGroup",
-            **GOES,
-            "Properties": {
-                "LogGroupName": {"Fn::Sub": "/aws/lambda/${AWS::StackName}"},
-                "RetentionInDays": wanted.retention,
-            },
-        },
+        "Logs": _logs(wanted.retention),
         "Role": role(wanted.place, secrets=bool(wanted.secrets), queues=_queues(wanted)),
         "Function": function,
         version: {
@@ -150,6 +143,17 @@ def template(wanted: Wanted) -> dict[str, Any]:
         },
         "Resources": resources,
         "Outputs": {name: {"Value": value} for name, value in outputs.items()},
+    }
+
+
+def _logs(days: int) -> dict[str, Any]:
+    return {
+        "Type": "AWS::Logs::LogGroup",
+        **GOES,
+        "Properties": {
+            "LogGroupName": {"Fn::Sub": "/aws/lambda/${AWS::StackName}"},
+            "RetentionInDays": days,
+        },
     }
 
 
