@@ -21,7 +21,7 @@ ENVIRONMENT = {
     "LEGATO_PARAMETERS": "/legato/adder/",
     "LEGATO_SECRETS": "TELEGRAM_TOKEN:3,TELEGRAM_SECRET:1",
 }
-STORED = {"/legato/adder/TELEGRAM_TOKEN": "1:a", "/legato/adder/TELEGRAM_SECRET": "s"}
+STORED = {"/legato/adder/TELEGRAM_TOKEN:3": "1:a", "/legato/adder/TELEGRAM_SECRET:1": "s"}
 
 
 class Ssm:
@@ -39,7 +39,9 @@ class Ssm:
         names = json.loads(request.body)["Names"]
         assert len(names) <= 10
         found = [
-            {"Name": name, "Value": self.stored[name]} for name in names if name in self.stored
+            {"Name": name.partition(":")[0], "Value": self.stored[name]}
+            for name in names
+            if name in self.stored
         ]
         return Response(200, json.dumps({"Parameters": found}).encode())
 
@@ -109,11 +111,26 @@ def test_what_stands_in_the_environment_is_not_asked_for() -> None:
     assert bare == {"PATH": "/bin"}
 
 
-def test_a_secret_that_is_not_there_is_named() -> None:
+def test_a_function_reads_the_versions_that_it_was_deployed_with() -> None:
     with served() as (ssm, environment):
-        del ssm.stored["/legato/adder/TELEGRAM_SECRET"]
+        ssm.stored |= {
+            "/legato/adder/TELEGRAM_TOKEN:4": "2:b",  # of a deployment that came later, or failed
+            "/legato/adder/API_KEY": "newest",
+        }
+        environment["LEGATO_SECRETS"] += ",API_KEY"
 
-        with pytest.raises(ConfigError, match="no /legato/adder/TELEGRAM_SECRET"):
+        load(environment)
+
+        found = [environment[name] for name in ("TELEGRAM_TOKEN", "TELEGRAM_SECRET", "API_KEY")]
+        assert found == ["1:a", "s", "newest"]
+
+
+@pytest.mark.parametrize("there", ["", "/legato/adder/TELEGRAM_SECRET:2"])
+def test_a_secret_that_is_not_there_is_named(there: str) -> None:
+    with served() as (ssm, environment):
+        ssm.stored[there] = ssm.stored.pop("/legato/adder/TELEGRAM_SECRET:1")
+
+        with pytest.raises(ConfigError, match="no /legato/adder/TELEGRAM_SECRET:1: run"):
             load(environment)
 
 

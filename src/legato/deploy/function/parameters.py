@@ -1,8 +1,10 @@
 """Secrets of a function on AWS: from Parameter Store, before the bot's code is imported.
 
     LEGATO_PARAMETERS=/legato/adder/                  where they stand
-    LEGATO_SECRETS=TELEGRAM_TOKEN:3,TELEGRAM_SECRET:1 which ones; the version only makes a changed secret a
-                                                      change of the function, and the newest one is read
+    LEGATO_SECRETS=TELEGRAM_TOKEN:3,TELEGRAM_SECRET:1 which ones, of which version; the newest where none is said
+
+A function reads the versions that it was deployed with: a deployment that fails leaves the one before it with its
+own secrets, and a version that is rolled back to has its own as well.
 
 One signed request of a cold start. Nothing is read where these are not set, or where a secret stands in the
 environment itself.
@@ -36,24 +38,25 @@ def load(environ: MutableMapping[str, str] = os.environ) -> None:
         StoreUnavailable: They could not be read now.
     """
     path = environ.get(WHERE, "")
-    names = [one.partition(":")[0] for one in environ.get(WHICH, "").split(",")]
-    missing = [name for name in names if name and not environ.get(name)]
+    wanted = {one.partition(":")[0]: one for one in environ.get(WHICH, "").split(",")}
+    missing = {name: one for name, one in wanted.items() if name and not environ.get(name)}
     if not path or not missing:
         return
     import asyncio
 
-    found = asyncio.run(_fetched(path, missing, environ))
+    found = asyncio.run(_fetched(path, list(missing.values()), environ))
     environ.update(found)
     absent = [name for name in missing if name not in found]
     if absent:
         raise ConfigError(
-            f"Parameter Store has no {path}{absent[0]}: run `legato deploy aws` with {absent[0]} set"
+            f"Parameter Store has no {path}{missing[absent[0]]}: run `legato deploy aws` with {absent[0]} set"
         )
 
 
 async def _fetched(
     path: str, names: list[str], environ: MutableMapping[str, str]
 ) -> dict[str, str]:
+    """{name: value} of those that there are."""
     from legato.deploy.transport import Transport
 
     http = Transport(connect_timeout_s=3.0)
@@ -85,7 +88,7 @@ async def _asked(
             continue
         if answer.status == 200:
             listed = msgspec.json.decode(answer.body)["Parameters"]
-            return {str(one["Name"]): str(one["Value"]) for one in listed}
+            return {str(one["Name"]).partition(":")[0]: str(one["Value"]) for one in listed}
         failure = answer.body.decode("utf-8", "replace")[:300]
         if answer.status < 500 and "Throttling" not in failure:
             raise ConfigError(f"Parameter Store refuses the function's secrets: {failure}")
