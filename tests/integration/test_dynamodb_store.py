@@ -52,6 +52,21 @@ async def everything(store: DynamoDBStore) -> list[str]:
     )
 
 
+async def test_what_stands_beside_sent_messages_dynamodb_deletes_by_itself(
+    dynamodb_url: str,
+) -> None:
+    """All of its items; and nothing else that is remembered."""
+    async with opened(dynamodb_url) as store:
+        puts = ((SENT, "long", LONG), ("space", "other", LONG))
+        await done(store, Commit(at_ms=1, puts=puts))
+        found = (await ask(store, "Scan"))["Items"]
+        ends = {each["pk"]["S"] for each in found if "ttl" in each and each["sk"]["S"] != "t"}
+        stay = [each for each in found if each["pk"]["S"] in ends and "ttl" not in each]
+
+    assert ends == {"k|4|sent|long"}
+    assert stay == []
+
+
 # -- the table ----------------------------------------------------------------------------------
 
 

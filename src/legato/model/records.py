@@ -286,7 +286,8 @@ class Commit(Struct, frozen=True, kw_only=True):
         deposit: Events to keep in the mailbox; one already known (waiting or consumed) is ignored.
         outbox: Items to queue (their ids are given by the store).
         puts: (space, name, value) to remember; value None forgets.
-        purge_ms: Forget consumed update ids and kept message ids older than this; 0 = do not.
+        purge_ms: Forget consumed update ids and kept message ids older than this, and whatever else was put
+            into their space (SENT); 0 = do not.
         within: Runs inside the transaction, on the store's own connection (asyncpg.Connection for
             Postgres), after fence and update id have been checked; returns the segment to append
             instead of `segment`. If it raises, nothing is written and the error goes to the caller

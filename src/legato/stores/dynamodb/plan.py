@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from legato.errors import StoreError
-from legato.model.records import FAILED, HELD, Commit, Conversation, Mail, OutboxItem
+from legato.model.records import FAILED, HELD, SENT, Commit, Conversation, Mail, OutboxItem
 from legato.model.shards import slot_of, slot_of_key
 from legato.stores._codec import pack
 from legato.stores.dynamodb.address import Where
@@ -295,8 +295,12 @@ class Plan:
         if value is None:
             self._delete(key)
             return
-        body, others = parts_of(key["pk"]["S"], "k", value, self.token)
-        self._rest([key | body | {"tx": s(self.token)}, *others])
+        life, dated = {}, {}
+        if space == SENT:  # whatever stands there is forgotten by its age
+            life = {"ttl": self._ttl}
+            dated = life | {"tm": self._time(self._commit.at_ms)}
+        body, others = parts_of(key["pk"]["S"], "k", value, self.token, **life)
+        self._rest([key | body | dated | {"tx": s(self.token)}, *others])
 
     def _rest(self, items: Sequence[Item]) -> None:
         for item in items:

@@ -7,7 +7,7 @@
     u|<update id>     u                a known update: it waits (mk, mo) or was consumed (tm, body)
     m|<key>           <order>          an event in a mailbox
     o|<part>          <id>             an outbox item; part is slot % spread
-    k|..|<name>       k                a remembered value, or a sent message's id (tm)
+    k|..|<name>       k                a remembered value; in the space "sent" (ids of messages ...) dated (tm)
     t|<token>         t                receipt of a commit that nothing else would tell of
     r|<part>          <order>|<run>    a journal that nobody reads any more
 

@@ -312,11 +312,13 @@ class StoreConformance(CommitConformance, SlotsConformance, WithinConformance):
 
     @on_store
     async def test_a_purge_forgets_what_is_old(self, store: Store) -> None:
-        """Consumed ids and kept message ids; never waiting mail, values or what is newer."""
+        """Consumed ids, kept message ids and what was put beside them; never waiting mail, other values
+        or what is newer.
+        """
         for at_ms in (1000, 2000):
             outbox = (item(ref="r"),)
             mails = (Mail(f"mail {at_ms}", KEY, b""),)
-            puts = (("space", str(at_ms), b"kept"),)
+            puts = (("space", str(at_ms), b"kept"), (SENT, f"put {at_ms}", b"kept"))
             commit = Commit(
                 at_ms=at_ms, update_id=f"{at_ms}", outbox=outbox, deposit=mails, puts=puts
             )
@@ -332,6 +334,8 @@ class StoreConformance(CommitConformance, SlotsConformance, WithinConformance):
         assert await store.get("sent", f"{KEY}|1000|r") is None
         assert await store.get("sent", f"{KEY}|2000|r") == b"4"
         assert await store.get("space", "1000") == b"kept"
+        assert await store.get(SENT, "put 1000") is None
+        assert await store.get(SENT, "put 2000") == b"kept"
         assert [mail.id for mail in await store.mail()] == ["mail 2000"]
 
     # -- what people write --------------------------------------------------------------------
