@@ -122,10 +122,10 @@ def test_an_update_is_put_into_the_queue_by_its_conversation_and_answered_once_i
 def test_taking_in_looks_for_nothing_that_others_left(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def resumed(self: object, runtime: object) -> None:
+    async def resumed(*given: object) -> None:
         raise AssertionError("a thin function takes nothing up")
 
-    monkeypatch.setattr(core.Function, "_resume", resumed)
+    monkeypatch.setattr(core, "resume", resumed)
     assert service.invoke(update(1, 1001, "/start"))["statusCode"] == 200
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from legato import App, Chat
 from legato.app.runtime import Runtime
-from legato.deploy.function import core
+from legato.deploy.function import start
 from legato.engine.term import MOST_TRIES
 from legato.errors import StepInterrupted, StoreUnavailable
 from legato.model.ids import place_of
@@ -327,7 +327,7 @@ def test_what_a_dead_process_could_not_deliver_is_delivered_by_another_one_a_min
     assert service.invoke(TICK) == {"woken": 0, "left": 0}  # the other one may be alive
     assert service.telegram.chat(1001).texts == []
 
-    monkeypatch.setattr(core, "STRANGE_MS", 0)
+    monkeypatch.setattr(start, "STRANGE_MS", 0)
     assert service.invoke(TICK) == {"woken": 0, "left": 0}
     assert service.telegram.chat(1001).texts == ["1", "2"]
 

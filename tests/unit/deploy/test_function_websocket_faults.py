@@ -95,7 +95,7 @@ def test_a_page_that_cannot_be_reached_now_is_reached_later(
     assert {row.state for row in stored()} == {"queued"}
     Page(site, ANN, "newer=").opens()  # the other one is not waited for any more
     site.restart()
-    monkeypatch.setattr("legato.deploy.function.core.STRANGE_MS", -60_000)
+    monkeypatch.setattr("legato.deploy.function.start.STRANGE_MS", -60_000)
     until_delivered(site)
     assert ann.shows == SAID[:3]
 
@@ -113,7 +113,7 @@ def test_a_process_that_dies_anywhere_loses_nothing_and_shows_nothing_twice(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "legato.deploy.function.core.STRANGE_MS", -60_000
+        "legato.deploy.function.start.STRANGE_MS", -60_000
     )  # what is left is taken at once
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     deaths = 0

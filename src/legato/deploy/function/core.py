@@ -18,30 +18,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec.structs import replace
 
 from legato.abc import Clock, HttpRequest, HttpResponse, Platform
-from legato.app.runtime import Runtime, RuntimeSettings
-from legato.app.settings import Settings, load_settings
+from legato.app.settings import Settings
 from legato.deploy.clock import SystemClock
 from legato.deploy.function.invocation import MARGIN_S, Invocation, Strays
-from legato.deploy.function.lazy import LazyHttp
-from legato.deploy.parts import hosted_platforms, make_platforms, make_store
+from legato.deploy.function.start import resume, start, strange
 from legato.deploy.signature import check_request, may_reply
-from legato.errors import ConfigError, Forged, StoreError, StoreUnavailable, Unavailable
+from legato.errors import ConfigError, Forged, StoreError, Unavailable
 from legato.model.events import Happened
 from legato.model.shards import SLOTS
 
 if TYPE_CHECKING:
     from legato.app.app import App
+    from legato.app.runtime import Runtime
     from legato.deploy.function.queueing import Queues
 
 T = TypeVar("T")
 
 BODY_LIMIT = 1_000_000
-STRANGE_MS = 60_000
-"""Deliveries older than this are of an invocation that died; younger ones may be another's, which
-delivers them itself."""
 PURGE_EVERY_MS = 3_600_000
 OTHERS_S = 2.0
-RESUME_S = 1.0
 LAST_ID = 2**63 - 1
 ALL = range(SLOTS)
 
@@ -152,7 +147,7 @@ class Function:
         """
         async with self.invoked(budget_s) as runtime:
             now_ms = self.clock.now_ms()
-            await runtime.relay.recover(lambda item: item.created_ms < now_ms - STRANGE_MS)
+            await runtime.relay.recover(strange(self.clock))
             await runtime.leftovers.look(self.invocation.left_s)
             woken = await self._tick(runtime)
             if self._queues is not None:
@@ -234,7 +229,8 @@ class Function:
         try:
             runtime = self._runtime or await self._start()
             if not self._resumed and not (takes_in and self._queues and self._queues.takes_in):
-                await self._resume(runtime)
+                await resume(runtime, self.clock, self.invocation)
+                self._resumed = True
             turns = runtime.tasks.running
             # A Turn is acknowledged early only if it would outlast the invocation.
             runtime.settings = replace(runtime.settings, ack_after_s=self.invocation.left_s)
@@ -267,6 +263,12 @@ class Function:
             self.run(self.stopped())
             self._loop.close()
         self._loop = None
+
+    async def _start(self) -> Runtime:
+        parts = await start(self._app, self._flags, self.clock, self.invocation)
+        self._runtime, self._platforms = parts.runtime, parts.platforms
+        self._queues, self._key = parts.queues, parts.key
+        return parts.runtime
 
     # -- one update -------------------------------------------------------------------------------
 
@@ -316,74 +318,6 @@ class Function:
             await asyncio.wait_for(work, self.invocation.left_s)
         except TimeoutError:
             pass  # whoever needs it looks for itself
-
-    # -- the first one ----------------------------------------------------------------------------
-
-    async def _start(self) -> Runtime:
-        settings = load_settings(self._flags, folders=["."])
-        platforms = self._hosted(settings)
-        self._key = settings.key
-        # Shared: the service runs several of us at once, or has one frozen that would hold the lock
-        # for ever. The fence keeps conversations whole.
-        store = make_store(settings.store or "sqlite:///legato.db", threads=False, shared=True)
-        http = LazyHttp()
-        if settings.queue or settings.timers:
-            from legato.deploy.function.queueing import Queues
-
-            self._queues = Queues(settings, http, self.clock, self.invocation)
-        runtime = Runtime(
-            self._app,
-            store=store,
-            platforms=platforms,
-            clock=self.clock,
-            http=http,
-            settings=self._knobs(settings),
-        )
-        try:
-            await store.open()
-        except StoreUnavailable as error:
-            if settings.store:
-                raise
-            raise ConfigError(
-                f"LEGATO_STORE is not set, and there is no place for a file here ({error}): write "
-                "dynamodb://table?region=eu-central-1 or postgresql://user:password@host/database"
-            ) from error
-        try:
-            for platform in platforms:
-                await platform.load(store)
-            self._app.attach(runtime)
-        except BaseException:
-            await store.close()
-            raise
-        self._platforms = {platform.name: platform for platform in platforms}
-        self._runtime = runtime
-        return runtime
-
-    def _hosted(self, settings: Settings) -> list[Platform]:
-        prefixes = self._app.prefixes
-        if not settings.web_socket:
-            return hosted_platforms(settings, prefixes, self.clock)
-        from legato.deploy.function.websocket import SocketWeb
-
-        web = SocketWeb(self.clock, settings.web_socket, self._app.name, prefixes=prefixes)
-        return [*make_platforms(settings, prefixes, self.clock), web]
-
-    async def _resume(self, runtime: Runtime) -> None:
-        """Takes up what earlier processes have left."""
-        old_ms = self.clock.now_ms() - STRANGE_MS
-        await runtime.relay.recover(lambda item: item.created_ms < old_ms)
-        # What takes long goes on beside: the request that this process was started for comes first.
-        await runtime.resume(min(RESUME_S, self.invocation.left_s / 4))
-        self._resumed = True
-
-    def _knobs(self, settings: Settings) -> RuntimeSettings:
-        return RuntimeSettings(
-            cache=settings.cache,
-            webhook_reply=settings.webhook_reply,
-            reply_last=True,
-            step_timeout_s=settings.step_timeout,
-            term=self.invocation,
-        )
 
 
 def answer(status: int, text: str, **headers: str) -> HttpResponse:

@@ -1,0 +1,128 @@
+"""The first invocation of a process: settings, store and platforms; and what earlier processes have left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from legato.app.runtime import Runtime, RuntimeSettings
+from legato.app.settings import Settings, load_settings
+from legato.deploy.function.lazy import LazyHttp
+from legato.deploy.parts import hosted_platforms, make_platforms, make_store
+from legato.errors import ConfigError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from legato.abc import Clock, Platform, Store
+    from legato.app.app import App
+    from legato.deploy.function.invocation import Invocation
+    from legato.deploy.function.queueing import Queues
+    from legato.outbox.relay import Only
+
+STRANGE_MS = 60_000
+"""Deliveries older than this are of an invocation that died; younger ones may be another's, which
+delivers them itself."""
+RESUME_S = 1.0
+
+
+class Parts(NamedTuple):
+    """What one process is made of.
+
+    Attributes:
+        runtime: The running bot.
+        platforms: By name.
+        queues: Those that are set.
+        key: Encrypts what the store keeps.
+    """
+
+    runtime: Runtime
+    platforms: dict[str, Platform]
+    queues: Queues | None
+    key: str
+
+
+async def start(app: App, flags: Mapping[str, str], clock: Clock, invocation: Invocation) -> Parts:
+    """Makes the parts of a process, by its settings.
+
+    Raises:
+        ConfigError, StoreError: It cannot run like this.
+    """
+    settings = load_settings(flags, folders=["."])
+    platforms = _hosted(app, settings, clock)
+    # Shared: the service runs several of us at once, or has one frozen that would hold the lock
+    # for ever. The fence keeps conversations whole.
+    store = make_store(settings.store or "sqlite:///legato.db", threads=False, shared=True)
+    http = LazyHttp()
+    queues: Queues | None = None
+    if settings.queue or settings.timers:
+        from legato.deploy.function.queueing import Queues
+
+        queues = Queues(settings, http, clock, invocation)
+    runtime = Runtime(
+        app,
+        store=store,
+        platforms=platforms,
+        clock=clock,
+        http=http,
+        settings=_knobs(settings, invocation),
+    )
+    await _opened(store, settings)
+    try:
+        for platform in platforms:
+            await platform.load(store)
+        app.attach(runtime)
+    except BaseException:
+        await store.close()
+        raise
+    return Parts(runtime, {platform.name: platform for platform in platforms}, queues, settings.key)
+
+
+def strange(clock: Clock) -> Only:
+    """Tells which deliveries nobody is at any more."""
+    old_ms = clock.now_ms() - STRANGE_MS
+    return lambda item: item.created_ms < old_ms
+
+
+async def resume(runtime: Runtime, clock: Clock, invocation: Invocation) -> None:
+    """Takes up what earlier processes have left.
+
+    Raises:
+        StoreError: The store cannot be read; harmless to be called again.
+    """
+    await runtime.relay.recover(strange(clock))
+    # What takes long goes on beside: the request that this process was started for comes first.
+    await runtime.resume(min(RESUME_S, invocation.left_s / 4))
+
+
+async def _opened(store: Store, settings: Settings) -> None:
+    try:
+        await store.open()
+    except StoreUnavailable as error:
+        if settings.store:
+            raise
+        raise ConfigError(
+            f"LEGATO_STORE is not set, and there is no place for a file here ({error}): write "
+            "dynamodb://table?region=eu-central-1 or postgresql://user:password@host/database"
+        ) from error
+
+
+def _hosted(app: App, settings: Settings, clock: Clock) -> list[Platform]:
+    if not settings.web_socket:
+        return hosted_platforms(settings, app.prefixes, clock)
+    from legato.deploy.function.websocket import SocketWeb
+
+    web = SocketWeb(clock, settings.web_socket, app.name, prefixes=app.prefixes)
+    return [*make_platforms(settings, app.prefixes, clock), web]
+
+
+def _knobs(settings: Settings, invocation: Invocation) -> RuntimeSettings:
+    return RuntimeSettings(
+        cache=settings.cache,
+        webhook_reply=settings.webhook_reply,
+        reply_last=True,
+        step_timeout_s=settings.step_timeout,
+        term=invocation,
+    )
+
+
+__all__ = ["STRANGE_MS", "Parts", "resume", "start", "strange"]
