@@ -14,9 +14,11 @@ from urllib.parse import unquote
 import pytest
 
 from legato import App
+from legato.abc import Clock
 from legato.aws.signing import Credentials, Signer
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
+from legato.deploy.function.invocation import Invocation
 from legato.model.records import UNKNOWN
 from legato.stores.sqlite import SQLiteStore
 from tests.unit.deploy.function_kit import Context
@@ -101,13 +103,18 @@ def _signed(path: str, headers: dict[str, str], body: bytes) -> bool:
 class Site:
     """A bot behind the gateway; its processes share a store."""
 
-    def __init__(self, app: App, gateway: Gateway) -> None:
+    def __init__(self, app: App, gateway: Gateway, clock: Clock | None = None) -> None:
         self.app = app
         self.gateway = gateway
+        self.clock = clock
         self.process = self.cold()
 
     def cold(self) -> Function:
-        return Function(self.app, {"web_socket": SOCKET})
+        process = Function(self.app, {"web_socket": SOCKET})
+        if self.clock is not None:
+            process.clock = self.clock
+            process.invocation = Invocation(self.clock)
+        return process
 
     def restart(self) -> None:
         self.process.close()
@@ -160,6 +167,11 @@ class Page:
         return found
 
     @property
+    def seq(self) -> int:
+        """Number of the last change that it has seen."""
+        return max([news["seq"] for news in self.news if "seq" in news], default=-1)
+
+    @property
     def entries(self) -> list[dict[str, Any]]:
         """What it shows."""
         shown: dict[str, dict[str, Any]] = {}
@@ -210,7 +222,7 @@ def event(connection: str, kind: str, body: str = "") -> dict[str, Any]:
 
 
 @contextmanager
-def a_site(app: App, folder: Path) -> Iterator[Site]:
+def a_site(app: App, folder: Path, clock: Clock | None = None) -> Iterator[Site]:
     """A bot whose store is in a folder, which becomes the working directory."""
     with Gateway() as gateway, pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -220,7 +232,7 @@ def a_site(app: App, folder: Path) -> Iterator[Site]:
         patch.setenv("AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI", gateway.address)
         for name in ("AWS_SESSION_TOKEN", "TELEGRAM_TOKEN", "LEGATO_STORE"):
             patch.delenv(name, raising=False)
-        site = Site(app, gateway)
+        site = Site(app, gateway, clock)
         try:
             yield site
         finally:

@@ -1,7 +1,9 @@
 """The web chat on AWS: who speaks, what is pushed, and what is shown to whoever comes back."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from legato import App, Chat
 from legato.deploy.function.connections import api_of
 from legato.deploy.function.websocket import MOST_BYTES
 from legato.errors import ConfigError
+from legato.platforms.web.visits import visitor
+from legato.testing.clock import FakeClock
 from tests.unit.deploy.function_kit import request
 from tests.unit.deploy.socket_kit import (
     ANN,
@@ -27,6 +31,7 @@ from tests.unit.deploy.socket_kit import (
 
 models = pytest.importorskip("aws_lambda_powertools.utilities.parser.models")
 
+DAY_S = 86_400
 STARTED: list[str] = []
 GONE: list[Gateway] = []
 """Gateways whose connections end while a dialog runs."""
@@ -87,7 +92,8 @@ def test_the_events_of_these_tests_are_such_as_powertools_knows(kind: str, model
 
 def test_a_page_talks_with_the_bot(site: Site) -> None:
     ann = Page(site, ANN, LINK).opens()
-    assert ann.news == [{"seq": 0, "changes": [["name", "shop"], ["history", []]]}]
+    (first,) = ann.news
+    assert first["changes"] == [["name", "shop"], ["history", []]]
 
     assert ann.says("/start") == 200
     assert ann.shows == ["/start", "Size?"]
@@ -97,7 +103,7 @@ def test_a_page_talks_with_the_bot(site: Site) -> None:
     assert ann.sends(id="press", message=question["id"], data=button["data"]) == 200
     assert ann.shows == ["/start", "Size?", "Done.", "More?"]
     numbers = [news["seq"] for news in ann.news if "seq" in news]
-    assert numbers == list(range(len(numbers)))
+    assert numbers == list(range(first["seq"], first["seq"] + len(numbers)))
 
 
 def test_who_comes_back_is_shown_what_was_said_meanwhile(site: Site) -> None:
@@ -153,11 +159,11 @@ def test_a_push_that_fails_is_made_again_and_shown_once(site: Site) -> None:
     site.invoke({"legato": "tick"})
     assert ann.shows == ["Size?"]
     numbers = [news["seq"] for news in ann.news if "seq" in news]
-    assert numbers == [0, 3]  # by which the page sees that something is missing
-    ann.sends(seq=0)
+    assert numbers == [numbers[0], numbers[0] + 3]  # the page sees that something is missing
+    ann.sends(seq=numbers[0])
     assert ann.shows == ["/start", "Size?"]
     before = len(ann.news)
-    ann.sends(seq=3)
+    ann.sends(seq=ann.seq)
     assert len(ann.news) == before
     assert stored() == []
 
@@ -205,6 +211,35 @@ def test_what_is_long_comes_in_pieces_and_of_too_much_the_oldest_is_forgotten(si
     assert 0 < len(back.shows) < 6
     assert back.shows == ann.shows[-len(back.shows) :]
     assert len(json.dumps(back.entries[:-1], ensure_ascii=False).encode()) <= MOST_BYTES
+
+
+def test_who_was_gone_for_long_is_forgotten_and_may_come_back(tmp_path: Path) -> None:
+    """Of eight days without a change nothing is left: the purge of each hour takes it."""
+    clock = FakeClock()
+    with a_site(shop(), tmp_path, clock) as site:
+        ann = Page(site, ANN, LINK).opens()
+        ann.says("/cat")
+        clock.advance(5 * DAY_S)
+        Page(site, BOB, "bobs=").opens().says("/cat")
+        assert len(visitors()) == 2
+        clock.advance(4 * DAY_S)
+        site.invoke({"legato": "tick"})
+        assert visitors() == [f"web|{visitor(BOB)}"]
+        assert Page(site, BOB, "again=").opens().shows == ["/cat", "A cat"]
+
+        seen = ann.seq
+        ann.sends(seq=seen)  # a page that slept all the time: it takes nothing for old news
+        assert ann.shows == []
+        assert ann.seq > seen
+        ann.says("/cat")
+        assert ann.shows == ["/cat", "A cat"]
+
+
+def visitors() -> list[str]:
+    """Of whom something is in the store of this folder."""
+    with closing(sqlite3.connect("legato.db")) as link:
+        found = link.execute("SELECT DISTINCT name FROM kept WHERE name LIKE 'web|%'")
+        return [str(name) for (name,) in found]
 
 
 def test_what_is_no_message_is_refused(site: Site) -> None:

@@ -43,7 +43,7 @@ def test_two_processes_that_change_the_same_chat_lose_nothing(
 
             async def overtaken(store: SQLiteStore, space: str, name: str) -> bytes | None:
                 found = await read(store, space, name)
-                if space == "web" and faster:
+                if name.startswith("web|") and faster:
                     await web.change("ann", show(faster.pop()))
                 return found
 
@@ -58,7 +58,7 @@ def test_two_processes_that_change_the_same_chat_lose_nothing(
 
     kept = site.process.run(changes())
     assert [entry.id for entry in kept.entries] == ["b", "a", "c"]
-    assert kept.seq == kept.version == 3
+    assert kept.version == 3
 
 
 def test_while_the_store_is_away_the_page_is_told_to_come_again(

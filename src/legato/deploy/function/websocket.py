@@ -11,7 +11,8 @@ Who a page speaks for is told by the secret of its session, in each frame; never
 anybody may learn. What a visitor sees is kept in the store before it is pushed, together with the
 connections that show it. So a push that gets lost, or finds the connection gone (410), loses nothing: the page
 sees by the number `seq` that something is missing, and is given everything. A page repeats what it wrote
-until that was taken; the id keeps it from being worked on twice.
+until that was taken; the id keeps it from being worked on twice. Whoever neither wrote nor was written to for
+eight days is forgotten, with the ids of their messages, by the purge that goes by age.
 
 API Gateway closes a connection after 10 silent minutes, and after 2 hours. A frame to a page has at most
 128 KB, one from it 32 KB.
@@ -39,7 +40,7 @@ from legato.deploy.function.connections import api_of, post
 from legato.errors import ConfigError, StoreError, StoreUnavailable, Unavailable
 from legato.model.events import Address
 from legato.model.messages import Outgoing
-from legato.model.records import COMMITTED, Call, Commit
+from legato.model.records import COMMITTED, SENT, Call, Commit
 from legato.platforms.web import Room, Web
 from legato.platforms.web.platform import Said, entry_of, update_of
 from legato.platforms.web.rooms import Change, Entry
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from legato.app.runtime import Runtime
     from legato.deploy.function.core import Function
 
-SPACE = "web"
 MOST_BYTES = 200_000
 """Of what one visitor sees; of more, the oldest is forgotten."""
 MOST_LINKS = 5
@@ -85,7 +85,8 @@ class Kept(Struct, omit_defaults=True):
 
     Attributes:
         version: Counts writes: of two at the same time, one is refused.
-        seq: Counts changes of what is seen.
+        seq: Counts changes of what is seen. It begins at the time: a page may come back that has seen what
+            was forgotten since, and must not take what is new for old.
         entries: What is seen, in order.
         links: Connections that show it, and where their API is; the newest is the last.
     """
@@ -203,8 +204,8 @@ class SocketWeb(Web):
         """
         assert self._store is not None
         for _ in range(TRIES):
-            found = await self._store.get(SPACE, user)
-            kept = _kept.decode(found) if found else Kept()
+            found = await self._store.get(SENT, f"web|{user}")
+            kept = _kept.decode(found) if found else Kept(seq=self._clock.now_ms())
             room = Room()
             room.entries = {entry.id: entry for entry in kept.entries}
             page = room.open()
@@ -228,7 +229,7 @@ class SocketWeb(Web):
             commit = Commit(
                 at_ms=self._clock.now_ms(),
                 update_id=f"web:room:{user}:{fresh.version}",  # whoever is second finds it consumed
-                puts=((SPACE, user, _encode(fresh)),),
+                puts=((SENT, f"web|{user}", _encode(fresh)),),
             )
             if (await self._store.commit(commit)).result == COMMITTED:
                 return result, fresh, changes
