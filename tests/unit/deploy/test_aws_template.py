@@ -34,6 +34,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "http-api": {"front": "http-api"},
     "queue": {"queue": True, "timers": True, "timeout": 900},
     "bare": {"schedule": "", "secrets": {}, "variables": {}, "retention": 1},
+    "web": {"web_socket": True},
+    "web by http-api": {
+        "web_socket": True,
+        "front": "http-api",
+        "public_socket": "wss://a.example",
+    },
     "x86": {"target": target_of("aws", "x86_64", "3.11"), "schedule": "5m"},
 }
 
@@ -41,6 +47,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def changed(**changes: Any) -> dict[str, Any]:
     """The template with something else wanted."""
     return template(msgspec.structs.replace(WANTED, **changes))
+
+
+def statements_of(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the function may do."""
+    (policy,) = found["Resources"]["Role"]["Properties"]["Policies"]
+    return list(policy["PolicyDocument"]["Statement"])
+
+
+def variables_of(found: dict[str, Any]) -> dict[str, Any]:
+    """The function's environment."""
+    return dict(found["Resources"]["Function"]["Properties"]["Environment"]["Variables"])
 
 
 def linted(folder: Path, templates: dict[str, dict[str, Any]]) -> list[str]:
@@ -103,6 +120,66 @@ def test_the_function_may_do_what_it_does_and_nothing_else() -> None:
     assert allowed["Secrets"][1].endswith(':parameter/legato/adder/*"}')
     assert allowed["Log"][0] == ["logs:CreateLogStream", "logs:PutLogEvents"]
     assert "ManagedPolicyArns" not in role
+
+
+def test_the_web_chat_has_a_socket_that_only_its_function_writes_to() -> None:
+    found = changed(web_socket=True)
+    resources = found["Resources"]
+    of_stage = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Socket}/live"
+
+    routes = {
+        one["Properties"]["RouteKey"]: one["Properties"]["Target"]
+        for one in resources.values()
+        if one["Type"] == "AWS::ApiGatewayV2::Route"
+    }
+    assert set(routes) == {"$connect", "$disconnect", "$default"}
+    for target in routes.values():
+        assert target == {"Fn::Sub": "integrations/${SocketIntegration}"}
+    uri = resources["SocketIntegration"]["Properties"]["IntegrationUri"]["Fn::Sub"]
+    assert uri.endswith(":lambda:path/2015-03-31/functions/${Live}/invocations")
+    assert resources["Socket"]["Properties"]["ProtocolType"] == "WEBSOCKET"
+    assert "DependsOn" not in resources["Socket"]
+    assert set(resources["SocketStage"]["DependsOn"]) < set(resources)
+    permission = resources["SocketPermission"]["Properties"]
+    assert permission["FunctionName"] == {"Ref": "Live"}
+    assert permission["SourceArn"] == {"Fn::Sub": f"{of_stage}/*"}
+    (pages,) = [one for one in statements_of(found) if one["Sid"] == "Pages"]
+    assert pages["Action"] == ["execute-api:ManageConnections"]
+    assert pages["Resource"] == {"Fn::Sub": f"{of_stage}/POST/@connections/*"}
+    address = {"Fn::Sub": "wss://${Socket}.execute-api.${AWS::Region}.${AWS::URLSuffix}/live"}
+    assert variables_of(found)["LEGATO_WEB_SOCKET"] == address
+    assert found["Outputs"]["WebSocket"] == {"Value": address}
+
+
+def test_a_bot_without_a_web_chat_has_nothing_of_it() -> None:
+    text = text_of(changed(front="http-api"))
+
+    for word in ("Socket", "WEBSOCKET", "ManageConnections", "LEGATO_WEB_SOCKET", "GET "):
+        assert word in text_of(changed(front="http-api", web_socket=True))
+        assert word not in text
+
+
+def test_the_page_has_its_routes_where_an_http_api_stands_before_the_function() -> None:
+    def routes(**changes: Any) -> set[str]:
+        found = changed(front="http-api", **changes)["Resources"].values()
+        return {
+            one["Properties"]["RouteKey"]
+            for one in found
+            if one.get("Properties", {}).get("ApiId") == {"Ref": "Api"}
+            and one["Type"] == "AWS::ApiGatewayV2::Route"
+        }
+
+    assert routes() == {"POST /{platform}"}
+    assert routes(web_socket=True) == {"POST /{platform}", "GET /", "GET /web/{file}"}
+
+
+def test_an_address_of_ones_own_is_told_to_pages_with_the_apis_id_in_it() -> None:
+    def told(address: str) -> Any:
+        found = variables_of(changed(web_socket=True, public_socket=address))
+        return found["LEGATO_WEB_SOCKET"]
+
+    assert told("wss://chat.example.org") == "wss://chat.example.org"
+    assert told("ws://a/{id}/live?a=${b}") == {"Fn::Sub": "ws://a/${Socket}/live?a=${!b}"}
 
 
 def test_what_the_store_asks_of_its_table_is_what_it_may_ask() -> None:

@@ -86,4 +86,19 @@ def http_api() -> tuple[Resources, Any]:
     return resources, {"Fn::GetAtt": ["Api", "ApiEndpoint"]}
 
 
-__all__ = ["function_url", "http_api"]
+def pages() -> Resources:
+    """What the web chat's page takes of an HTTP API: itself and its files."""
+    return {
+        f"Api{name}Route": {
+            "Type": "AWS::ApiGatewayV2::Route",
+            "Properties": {
+                "ApiId": {"Ref": "Api"},
+                "RouteKey": f"GET {path}",
+                "Target": {"Fn::Sub": "integrations/${ApiIntegration}"},
+            },
+        }
+        for name, path in (("Page", "/"), ("File", "/web/{file}"))
+    }
+
+
+__all__ = ["function_url", "http_api", "pages"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from legato.deploy.aws.place import Place
+from legato.deploy.aws.sockets import connections
 
 ON_TABLE = (
     "BatchGetItem",
@@ -24,7 +25,9 @@ ON_QUEUE = ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage", "SendMessag
 Statement = dict[str, Any]
 
 
-def role(place: Place, *, secrets: bool, queues: Sequence[str]) -> Statement:
+def role(
+    place: Place, *, secrets: bool, queues: Sequence[str], web_socket: bool = False
+) -> Statement:
     """The function's role as a resource of a template."""
     statements = [
         _allow("Table", [f"dynamodb:{one}" for one in ON_TABLE], {"Fn::GetAtt": ["Table", "Arn"]}),
@@ -38,6 +41,8 @@ def role(place: Place, *, secrets: bool, queues: Sequence[str]) -> Statement:
     if secrets:
         where = f"arn:${{AWS::Partition}}:ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{place.parameters}*"
         statements.append(_allow("Secrets", ["ssm:GetParameters"], {"Fn::Sub": where}))
+    if web_socket:
+        statements.append(_allow("Pages", ["execute-api:ManageConnections"], connections()))
     for name in queues:
         actions = [f"sqs:{one}" for one in ON_QUEUE]
         statements.append(_allow(name, actions, {"Fn::GetAtt": [name, "Arn"]}))

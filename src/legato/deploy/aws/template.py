@@ -14,10 +14,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from legato.deploy.aws.fronts import function_url, http_api
+from legato.deploy.aws.fronts import function_url, http_api, pages
 from legato.deploy.aws.place import ALIAS, Place
 from legato.deploy.aws.queues import GOES, address, timers, updates
 from legato.deploy.aws.role import assumed, role
+from legato.deploy.aws.sockets import socket_address, web_socket
 from legato.deploy.package.target import Target
 from legato.errors import ConfigError
 from legato.stores.dynamodb.table import definition
@@ -69,6 +70,9 @@ class Wanted(Struct, frozen=True, kw_only=True):
         queue: Whether updates go into a FIFO queue before they are worked on.
         timers: Whether timers are brought to the second, by a queue with delays.
         retention: Days for which logs are kept.
+        web_socket: Whether there is a web chat, with a WebSocket API for its pages.
+        public_socket: Where pages connect to instead of the API's own address; "{id}" in it stands for the
+            API's id.
     """
 
     place: Place
@@ -84,6 +88,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
     queue: bool = False
     timers: bool = False
     retention: int = 30
+    web_socket: bool = False
+    public_socket: str = ""
 
 
 def template(wanted: Wanted) -> dict[str, Any]:
@@ -99,7 +105,12 @@ def template(wanted: Wanted) -> dict[str, Any]:
     resources: dict[str, Any] = {
         "Table": _table(),
         "Logs": _logs(wanted.retention),
-        "Role": role(wanted.place, secrets=bool(wanted.secrets), queues=_queues(wanted)),
+        "Role": role(
+            wanted.place,
+            secrets=bool(wanted.secrets),
+            queues=_queues(wanted),
+            web_socket=wanted.web_socket,
+        ),
         "Function": function,
         version: {
             "Type": "AWS::Lambda::Version",
@@ -122,13 +133,8 @@ def template(wanted: Wanted) -> dict[str, Any]:
         **(_schedule(wanted.schedule) if wanted.schedule else {}),
         **(updates(wanted.timeout) if wanted.queue else {}),
         **(timers(wanted.timeout) if wanted.timers else {}),
-    }
-    outputs = {
-        "Url": url,
-        "Table": {"Ref": "Table"},
-        "Version": {"Fn::GetAtt": [version, "Version"]},
-        "Bucket": {"Ref": "CodeBucket"},
-        **{name: {"Ref": name} for name in _queues(wanted)},
+        **(web_socket() if wanted.web_socket else {}),
+        **(pages() if wanted.web_socket and wanted.front == "http-api" else {}),
     }
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
@@ -142,8 +148,22 @@ def template(wanted: Wanted) -> dict[str, Any]:
             },
         },
         "Resources": resources,
-        "Outputs": {name: {"Value": value} for name, value in outputs.items()},
+        "Outputs": _outputs(wanted, url, version),
     }
+
+
+def _outputs(wanted: Wanted, url: Any, version: str) -> dict[str, Any]:
+    """What commands ask the stack for later."""
+    outputs = {
+        "Url": url,
+        "Table": {"Ref": "Table"},
+        "Version": {"Fn::GetAtt": [version, "Version"]},
+        "Bucket": {"Ref": "CodeBucket"},
+        **{name: {"Ref": name} for name in _queues(wanted)},
+    }
+    if wanted.web_socket:
+        outputs["WebSocket"] = socket_address(wanted.public_socket)
+    return {name: {"Value": value} for name, value in outputs.items()}
 
 
 def _logs(days: int) -> dict[str, Any]:
@@ -215,6 +235,8 @@ def _function(wanted: Wanted) -> dict[str, Any]:
         variables["LEGATO_QUEUE"] = address("Queue")
     if wanted.timers:
         variables["LEGATO_TIMERS"] = address("Timers")
+    if wanted.web_socket:
+        variables["LEGATO_WEB_SOCKET"] = socket_address(wanted.public_socket)
     if wanted.secrets:
         variables["LEGATO_PARAMETERS"] = wanted.place.parameters
         variables["LEGATO_SECRETS"] = ",".join(
