@@ -2,57 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from botocore.exceptions import ClientError, NoCredentialsError
 
 from legato.app.settings import Settings
-from legato.cli.main import main
 from legato.deploy.aws import cloud as cloud_module
 from legato.deploy.aws import code, stack, steering, versions
-from legato.deploy.aws.cloud import Cloud
-from legato.deploy.aws.place import Place
 from legato.errors import ConfigError
-
-PLACE = Place("adder")
-Answer = dict[str, Any] | Exception | Callable[..., dict[str, Any]]
-
-
-def refused(code: str, text: str = "") -> ClientError:
-    """A refusal, as boto3 raises it."""
-    return ClientError({"Error": {"Code": code, "Message": text}}, "DescribeStacks")
-
-
-class Scripted:
-    """Stands for all clients of boto3: gives the answers of a method in order, the last one for ever.
-
-    Attributes:
-        calls: (method, words) in order.
-    """
-
-    def __init__(self, **answers: list[Answer]) -> None:
-        self._answers = answers
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        def answer(**words: Any) -> Any:
-            self.calls.append((method, words))
-            left = self._answers.get(method, [{}])
-            found = left.pop(0) if len(left) > 1 else left[0]
-            if isinstance(found, Exception):
-                raise found
-            return found(**words) if callable(found) else found
-
-        return answer
-
-    def words(self, method: str) -> list[dict[str, Any]]:
-        """What a method was called with."""
-        return [words for name, words in self.calls if name == method]
+from tests.unit.deploy.aws_script import PLACE, Answer, Scripted, clouded, refused, stacks
 
 
 @pytest.fixture(autouse=True)
@@ -60,25 +20,6 @@ def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cloud_module, "SHORTEST_S", 0.0)
     monkeypatch.setattr(cloud_module, "LONGEST_S", 0.0)
     monkeypatch.setattr(steering, "PAUSE_S", 0.0)
-
-
-def clouded(script: Scripted, region: str = "eu-central-1") -> Cloud:
-    """A cloud whose clients are scripted."""
-    cloud = Cloud(region)
-    services = ("cloudformation", "s3", "logs", "sts", "lambda", "ssm", "dynamodb")
-    cloud._clients = dict.fromkeys(services, cast("Any", script))
-    return cloud
-
-
-def stacks(*states: str) -> list[Answer]:
-    """Answers of describe_stacks; "" = there is none."""
-    output = {"OutputKey": "Table", "OutputValue": "t"}
-    return [
-        {"Stacks": [{"StackStatus": state, "Outputs": [output]}]}
-        if state
-        else refused("ValidationError")
-        for state in states
-    ]
 
 
 def prepared(script: Scripted) -> stack.Changes:
@@ -320,39 +261,3 @@ def test_the_log_is_followed_without_a_line_twice() -> None:
     assert [next(lines)[1] for _ in range(5)] == ["a", "b", "c", "late", "d"]
     since = [words["startTime"] for words in script.words("filter_log_events")]
     assert since == [7, 7, 40_000, 40_000]
-
-
-def test_refusals_and_missing_credentials_are_told_in_a_line() -> None:
-    cloud = clouded(Scripted())
-
-    with pytest.raises(ConfigError, match="AWS refuses DescribeStacks: not you"), cloud.told():
-        raise refused("AccessDenied", "not you")
-    with (
-        pytest.raises(ConfigError, match="no credentials here: set AWS_PROFILE"),
-        cloud.told(),
-    ):
-        raise NoCredentialsError
-
-
-def test_a_profile_that_is_not_there_is_told_in_a_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_PROFILE", "nobody")
-
-    with pytest.raises(ConfigError, match=r"AWS_PROFILE.*nobody.*list-profiles"):
-        Cloud("eu-central-1")
-
-
-def test_without_boto3_or_a_region_it_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-
-    assert main(["deploy", "aws", "logs", "--name", "adder"]) == 2
-    assert "which region? --region eu-central-1" in capsys.readouterr().err
-    monkeypatch.setitem(sys.modules, "boto3", None)
-    assert main(["deploy", "aws", "logs", "--name", "adder"]) == 2
-    assert "pip install 'legato[deploy]'" in capsys.readouterr().err

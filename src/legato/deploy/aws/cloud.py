@@ -11,11 +11,12 @@ from typing import Any
 from legato.errors import ConfigError
 
 SHORTEST_S, LONGEST_S = 0.2, 5.0
+"""Between two looks at something that takes its time."""
+NEAREST = 3
 NO_CREDENTIALS = (
     "AWS cannot be asked, since there are no credentials here: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or run `aws configure`"
 )
-"""Between two looks at something that takes its time."""
 
 
 class Cloud:
@@ -25,7 +26,7 @@ class Cloud:
         region: "" = as AWS_REGION or the profile says.
 
     Raises:
-        ConfigError: boto3 is not installed, or nothing says which region.
+        ConfigError: boto3 is not installed, nothing says which region, or there is no such region.
     """
 
     def __init__(self, region: str = "") -> None:
@@ -48,7 +49,27 @@ class Cloud:
         self.region: str = self._session.region_name or ""
         if not self.region:
             raise ConfigError("which region? --region eu-central-1, or set AWS_REGION")
+        if not any(name.startswith("AWS_ENDPOINT_URL") for name in os.environ):
+            self._check_region()
         self._clients: dict[str, Any] = {}
+
+    def _check_region(self) -> None:
+        """Refuses what boto3 would look for by its name for some time, and then tell of in many words."""
+        partitions = self._session.get_available_partitions()
+        known = {
+            region
+            for partition in partitions
+            for region in self._session.get_available_regions("lambda", partition)
+        }
+        if self.region not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(self.region.lower(), sorted(known), NEAREST)
+            listed = " or ".join([", ".join(near[:-1]), *near[-1:]] if near[1:] else near)
+            meant = f": did you mean {listed}?" if near else ", as eu-central-1 is one"
+            raise ConfigError(
+                f"AWS has no region {self.region!r:.40}{meant} (a new one is known to a new boto3: pip install -U boto3)"
+            )
 
     def __call__(self, service: str) -> Any:
         """The client of a service: "lambda", "s3" ..."""
