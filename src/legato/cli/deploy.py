@@ -87,13 +87,7 @@ def deploy(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: It cannot be done.
     """
-    words = list(options.words)
-    options.action = words.pop(0) if words[0] in ACTIONS else ""
-    if len(words) > 1 or not (words or options.name):
-        raise ConfigError("say which bot: legato deploy aws [rollback|status|logs|destroy] bot.py")
-    if not options.action and not words:
-        raise ConfigError("say which bot: legato deploy aws bot.py")
-    options.target = words[0] if words else ""
+    options.action, options.target = _meant(list(options.words), options.name)
     if options.eject and not options.action:
         from legato.deploy.aws.deploying import eject
 
@@ -107,6 +101,35 @@ def deploy(options: argparse.Namespace) -> int:
             return _act(options, cloud)
     finally:
         cloud.close()
+
+
+def _meant(words: list[str], name: str) -> tuple[str, str]:
+    """(command or "", bot or ""), in whichever order they were written."""
+    action = next((word for word in words if word in ACTIONS), "")
+    if action:
+        words.remove(action)
+    else:
+        _check_command(words)
+    if len(words) > 1 or not (words or (action and name)):
+        raise ConfigError(f"say which bot: legato deploy aws [{'|'.join(ACTIONS)}] bot.py")
+    return action, words[0] if words else ""
+
+
+def _check_command(words: list[str]) -> None:
+    """Finds a command that there is not. A lone word may be a module: it is one if it is like no command."""
+    from difflib import get_close_matches
+    from importlib.util import find_spec
+
+    word = words[0]
+    if not word.isidentifier() or Path(f"{word}.py").exists() or find_spec(word) is not None:
+        return
+    near = get_close_matches(word, ACTIONS, 1)
+    if near and word != "deploy":  # which is near to destroy
+        raise ConfigError(f"there is no command {word}: did you mean {near[0]}?")
+    if words[1:]:
+        raise ConfigError(
+            f"there is no command {word}: there are {', '.join(ACTIONS)}, and without one the bot is deployed"
+        )
 
 
 def _act(options: argparse.Namespace, cloud: Cloud) -> int:

@@ -50,6 +50,11 @@ def test_eject_writes_all_that_it_takes(
         (["rollback"], "say which bot"),
         (["a.py", "b.py"], "say which bot"),
         (["--name", "x", "logs", "a.py", "b.py"], "say which bot"),
+        (["lgos", "bot.py"], "there is no command lgos: did you mean logs?"),
+        (["lgos", "--name", "x"], "there is no command lgos: did you mean logs?"),
+        (["bot.py", "logs", "status"], "say which bot"),
+        (["deploy", "bot.py"], "there is no command deploy: there are rollback, status, logs"),
+        (["absent"], "there is no module 'absent'"),
         (["bot.py", "--env", "A B"], "no name of a variable"),
         (["bot.py", "--secret", "NOT_SET"], "NOT_SET is not set"),
         (["bot.py", "--env", "LEGATO_STORE=memory://"], "LEGATO_STORE is set by the stack"),
@@ -71,6 +76,18 @@ def test_what_cannot_be_meant_is_refused(
     assert main(["deploy", "aws", "--eject", str(tmp_path / "out"), *words]) == 2
 
     assert told in capsys.readouterr().err
+
+
+def test_a_command_may_stand_behind_the_bot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_REGION", "none-of-these")
+    bot_in(tmp_path, name="bot.py")
+
+    assert main(["deploy", "aws", "bot.py", "status"]) == 2
+
+    assert "AWS has no region" in capsys.readouterr().err
 
 
 def test_a_secret_is_kept_where_it_did_not_change() -> None:
