@@ -107,7 +107,7 @@ async def probe(platform: Platform, http: HttpClient, url: str) -> tuple[int, in
     bad = {
         name: "wrong" if name in platform.forwarding() else value for name, value in good.items()
     }
-    answer, first_ms = await _until_open(
+    answer, first_ms = await until_open(
         http, HttpRequest("POST", address, good, body, timeout_s=35)
     )
     if answer.status != 200:
@@ -124,8 +124,12 @@ async def probe(platform: Platform, http: HttpClient, url: str) -> tuple[int, in
     return first_ms, next_ms
 
 
-async def _until_open(http: HttpClient, request: HttpRequest) -> tuple[HttpResponse, int]:
-    """The first answer of the function itself."""
+async def until_open(http: HttpClient, request: HttpRequest) -> tuple[HttpResponse, int]:
+    """The first answer of the function itself, and after how many milliseconds it came.
+
+    Raises:
+        ConfigError: There is none, however often it was asked.
+    """
     pause_s, why, broken = PAUSE_S, "", 0
     for _ in range(TRIES):
         try:
@@ -187,4 +191,4 @@ async def _checked(settings: Settings, http: HttpClient, url: str) -> tuple[int,
     return pending if isinstance(pending, int) else 0, str(info.get("last_error_message", ""))
 
 
-__all__ = ["Tried", "connect", "disconnect", "platforms_of", "probe", "webhook_info"]
+__all__ = ["Tried", "connect", "disconnect", "platforms_of", "probe", "until_open", "webhook_info"]

@@ -204,7 +204,7 @@ class SocketWeb(Web):
         """
         assert self._store is not None
         for _ in range(TRIES):
-            found = await self._store.get(SENT, f"web|{user}")
+            found = await self._store.get(*record_of(user))
             kept = _kept.decode(found) if found else Kept(seq=self._clock.now_ms())
             room = Room()
             room.entries = {entry.id: entry for entry in kept.entries}
@@ -229,11 +229,16 @@ class SocketWeb(Web):
             commit = Commit(
                 at_ms=self._clock.now_ms(),
                 update_id=f"web:room:{user}:{fresh.version}",  # whoever is second finds it consumed
-                puts=((SENT, f"web|{user}", _encode(fresh)),),
+                puts=((*record_of(user), _encode(fresh)),),
             )
             if (await self._store.commit(commit)).result == COMMITTED:
                 return result, fresh, changes
         raise StoreUnavailable("too many change the same chat at once")
+
+
+def record_of(user: str) -> tuple[str, str]:
+    """Where the store has what a visitor sees: among what is forgotten by its age."""
+    return SENT, f"web|{user}"
 
 
 def _newest(entries: list[Entry]) -> list[Entry]:
@@ -356,4 +361,4 @@ async def page(function: Function, request: HttpRequest, budget_s: float) -> Htt
     return HttpResponse(200, headers, text.encode())
 
 
-__all__ = ["SocketWeb", "handled", "page"]
+__all__ = ["SocketWeb", "handled", "page", "record_of"]
