@@ -63,6 +63,7 @@ def add_deploy(parser: argparse.ArgumentParser) -> None:
     add("--front", choices=["url", "http-api"], default="url", help="how requests come in (url)")
     add("--queue", action="store_true", help="updates go into a FIFO queue first")
     add("--timers", action="store_true", help="timers to the second, by a queue with delays")
+    add("--web-socket", action="store_true", help="the web chat, by a WebSocket API of its own")
     add("--retention", metavar="DAYS", type=int, default=30, help="how long logs are kept (30)")
     add(
         "--env", metavar="NAME[=VALUE]", action="append", default=[], help="for the bot; repeatable"
@@ -70,6 +71,12 @@ def add_deploy(parser: argparse.ArgumentParser) -> None:
     add("--secret", metavar="NAME[=VALUE]", action="append", default=[], help="the same, encrypted")
     add(
         "--public-url", metavar="URL", default="", help="an address of your own before the function"
+    )
+    add(
+        "--public-socket",
+        metavar="URL",
+        default="",
+        help="the same before the web chat's WebSocket",
     )
     add("--bucket", metavar="NAME", default="", help="where the zip goes (one of Legato's own)")
     add("--diff", action="store_true", help="show what would change, change nothing")
@@ -166,10 +173,13 @@ def _plan(options: argparse.Namespace) -> Plan:
     entry = entry_of(options.target)
     variables = named(options.env, os.environ)
     secrets = named(options.secret, os.environ)
-    for name in ("LEGATO_STORE", "LEGATO_QUEUE", "LEGATO_TIMERS"):
+    ours = ["LEGATO_STORE", "LEGATO_QUEUE", "LEGATO_TIMERS"]
+    ours += ["LEGATO_WEB_SOCKET"] * options.web_socket
+    for name in ours:
         if name in variables or name in secrets:
             raise ConfigError(
-                f"{name} is set by the stack: the table is its own, queues by --queue, --timers"
+                f"{name} is set by the stack: the table is its own, queues by --queue, --timers, the web chat "
+                "by --web-socket and --public-socket"
             )
     settings = _settings(options)
     options.secrets = (*options.secrets, *secrets.values())
@@ -190,6 +200,8 @@ def _plan(options: argparse.Namespace) -> Plan:
         queue=options.queue,
         timers=options.timers,
         retention=options.retention,
+        web_socket=options.web_socket,
+        public_socket=options.public_socket,
     )
 
 
@@ -234,7 +246,11 @@ def _tell(options: argparse.Namespace, done: Deployed, seconds: float) -> None:
         print(json.dumps(told | {"sha256": done.sha256, "platforms": tried}))
         return
     for one in done.tried:
-        if one.first_ms:
+        if one.platform == "web":
+            _say(
+                f"web: the page came in {one.first_ms} ms, a word through its socket in {one.next_ms} ms"
+            )
+        elif one.first_ms:
             _say(
                 f"{one.platform}: a signed request was taken in {one.first_ms} ms, one with a wrong secret was refused "
                 f"in {one.next_ms} ms"
@@ -242,6 +258,9 @@ def _tell(options: argparse.Namespace, done: Deployed, seconds: float) -> None:
         if one.pending or one.trouble:
             _say(f"{one.platform}: {one.pending} updates wait; last error: {one.trouble or '-'}")
     _say(f"version {done.version} is live after {seconds:.0f} s")
+    for one in done.tried:
+        if one.platform == "web":
+            _say(f"web chat: {one.url}")
     print(done.url)
 
 
@@ -269,6 +288,8 @@ def _status(options: argparse.Namespace, cloud: Cloud) -> int:
         mark = "live" if one.number == found.live else ""
         print(f"  version {one.number:4} {mark:5}{one.at} {one.sha256[:12]} {one.entry}")
     print(f"  conversations: {talks or 'none'}; table {found.table}")
+    if found.web_chat:
+        print(f"  web chat: {found.web_chat} (socket {found.web_socket})")
     if found.webhook:
         waiting, error = (
             found.webhook.get("pending_update_count"),

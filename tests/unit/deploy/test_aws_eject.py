@@ -44,6 +44,28 @@ def test_eject_writes_all_that_it_takes(
         assert "also-secret" not in text
 
 
+def test_a_web_chat_needs_no_other_platform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = bot_in(tmp_path / "bot", name="chatting_bot.py")
+    monkeypatch.delenv("TELEGRAM_TOKEN", raising=False)
+    monkeypatch.setenv("LEGATO_WEB_SOCKET", "wss://made-by-hand.example")
+    out = tmp_path / "out"
+
+    options = ["--web-socket", "--arch", ARCH, "--python", HERE]
+    code = main(["deploy", "aws", str(file), "--eject", str(out), *options])
+
+    assert code == 0, capsys.readouterr().err
+    template = json.loads((out / "template.json").read_text())
+    variables = template["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
+    assert variables["LEGATO_WEB_SOCKET"] == template["Outputs"]["WebSocket"]["Value"]
+    assert "made-by-hand" not in json.dumps(template)
+    script = (out / "deploy.sh").read_text()
+    subprocess.run(["sh", "-n", str(out / "deploy.sh")], check=True)
+    assert 'echo "web chat: ${url%/}/"' in script
+    assert "TELEGRAM" not in script
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -58,6 +80,11 @@ def test_eject_writes_all_that_it_takes(
         (["bot.py", "--env", "A B"], "no name of a variable"),
         (["bot.py", "--secret", "NOT_SET"], "NOT_SET is not set"),
         (["bot.py", "--env", "LEGATO_STORE=memory://"], "LEGATO_STORE is set by the stack"),
+        (
+            ["bot.py", "--web-socket", "--env", "LEGATO_WEB_SOCKET=wss://a"],
+            "LEGATO_WEB_SOCKET is set by the stack",
+        ),
+        (["bot.py", "--public-socket", "wss://a"], "--web-socket"),
         (["bot.py", "--python", "3.2"], "--python 3.2: aws has"),
         (["bot.py", "--name", "-"], "makes no name of a stack"),
     ],

@@ -238,6 +238,7 @@ def test_secrets_are_named_and_never_shown() -> None:
     [
         {"memory": 64}, {"timeout": 901}, {"schedule": "30s"}, {"schedule": "m"}, {"retention": 31},
         {"front": "http-api", "timeout": 31}, {"variables": {"X": "x" * 4000}},
+        {"public_socket": "wss://a.example"}, {"web_socket": True, "public_socket": "a.example"},
     ],
 )  # fmt: skip
 def test_what_aws_does_not_have_is_refused_before_it_is_asked(wrong: dict[str, Any]) -> None:

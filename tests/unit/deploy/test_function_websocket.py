@@ -305,3 +305,10 @@ def test_a_page_is_written_to_by_the_name_of_its_api(
     monkeypatch.delenv("AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI", raising=False)
     monkeypatch.setenv("AWS_REGION", region)
     assert api_of({"domainName": host, "apiId": "abc", "stage": "p x"}) == expected
+
+
+def test_another_address_of_the_management_api_may_name_the_api(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI", "http://127.0.0.1:1/x/{id}/")
+    assert api_of({"apiId": "abc", "stage": "live"}) == "http://127.0.0.1:1/x/abc/live"

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from legato.app.settings import VARIABLES, Settings
-from legato.deploy.aws import code, secrets, stack, talks, versions, webhook
+from legato.deploy.aws import code, secrets, stack, talks, versions, webchat, webhook
 from legato.deploy.aws.cloud import Cloud
 from legato.deploy.aws.place import Place
 from legato.deploy.aws.template import Wanted, template, text_of
@@ -38,7 +38,7 @@ class Plan(Struct, frozen=True, kw_only=True):
             for the first label of that.
         bucket: Where zips are put, "" = one of our own.
         force: Whether open conversations that the code cannot replay are no reason to refuse.
-        memory, timeout, schedule, front, queue, timers, retention: See Wanted.
+        memory, timeout, schedule, front, queue, timers, retention, web_socket, public_socket: See Wanted.
     """
 
     entry: Entry
@@ -57,6 +57,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     queue: bool = False
     timers: bool = False
     retention: int = 30
+    web_socket: bool = False
+    public_socket: str = ""
 
 
 class Deployed(Struct, frozen=True):
@@ -113,6 +115,8 @@ def wanted_of(plan: Plan, made: Package, settings: Settings, kept: dict[str, int
         queue=plan.queue,
         timers=plan.timers,
         retention=plan.retention,
+        web_socket=plan.web_socket,
+        public_socket=plan.public_socket,
     )
 
 
@@ -121,9 +125,10 @@ def _parts(plan: Plan, cloud: Cloud) -> tuple[Settings, dict[str, secrets.Kept],
     stored = secrets.stored(cloud, plan.place)
     settings = with_secret(completed(plan.settings, stored))
     _, secret = carried(settings)
-    if not secret and not settings.twitch_client_id:
+    if not secret and not settings.twitch_client_id and not plan.web_socket:
         raise ConfigError(
-            "no platform has a token: set TELEGRAM_TOKEN here, it goes to Parameter Store"
+            "no platform has a token: set TELEGRAM_TOKEN here, it goes to Parameter Store; or --web-socket, for "
+            "the web chat"
         )
     return settings, stored, secret | plan.secrets
 
@@ -178,9 +183,14 @@ def eject(plan: Plan, folder: Path, say: Say) -> None:
         "  --capabilities CAPABILITY_IAM",
         f"url=$(aws cloudformation describe-stacks --stack-name {place.stack} \\",
         "  --query \"Stacks[0].Outputs[?OutputKey=='Url'].OutputValue\" --output text)",
-        'curl -sS "https://api.telegram.org/bot$TELEGRAM_TOKEN/setWebhook" \\',
-        '  -d url="${url%/}/telegram" -d secret_token="$TELEGRAM_SECRET"',
     ]
+    if settings.telegram_token or not plan.web_socket:
+        lines += [
+            'curl -sS "https://api.telegram.org/bot$TELEGRAM_TOKEN/setWebhook" \\',
+            '  -d url="${url%/}/telegram" -d secret_token="$TELEGRAM_SECRET"',
+        ]
+    if plan.web_socket:
+        lines.append('echo "web chat: ${url%/}/"')
     (folder / "deploy.sh").write_text("\n".join(lines) + "\n", encoding="utf-8")
     say(f"{folder}: template.json, bot.zip, deploy.sh")
 
@@ -222,7 +232,7 @@ def deploy(plan: Plan, cloud: Cloud, say: Say) -> Deployed:
         say(f"version {number} is live again")
     _prune(cloud, plan.place, bucket, say)
     url = url_of(ready.outputs["Url"], plan.public_url)
-    tried = asyncio.run(connected(plan.entry, settings, cloud, ready.outputs["Table"], url))
+    tried = asyncio.run(connected(plan.entry, settings, cloud, ready.outputs, url))
     return Deployed(url, number, bool(changes.found), made.sha256, tried)
 
 
@@ -234,16 +244,19 @@ def _prune(cloud: Cloud, place: Place, bucket: str, say: Say) -> None:
 
 
 async def connected(
-    entry: Entry, settings: Settings, cloud: Cloud, table: str, url: str
+    entry: Entry, settings: Settings, cloud: Cloud, outputs: dict[str, str], url: str
 ) -> list[webhook.Tried]:
-    """Lets the platforms send to the function, and tries the way."""
+    """Lets the platforms send to the function, and tries the way; that of the web chat, too."""
     from legato.deploy.transport import Transport
 
     http = Transport()
     try:
-        async with talks.opened(cloud, table) as store:
+        async with talks.opened(cloud, outputs["Table"]) as store:
             platforms = webhook.platforms_of(entry.app, settings)
-            return await webhook.connect(platforms, settings, store, http, url)
+            tried = await webhook.connect(platforms, settings, store, http, url)
+            if "WebSocket" in outputs:
+                tried.append(await webchat.tried(store, http, url, outputs["WebSocket"]))
+            return tried
     finally:
         await http.close()
 

@@ -22,6 +22,13 @@ PAUSE_S = 2.0
 LATE_MS = 10_000
 """Lines may come so much after later ones."""
 
+WAYS = {
+    "Queue": ("LEGATO_QUEUE", "--queue", "what lies in the queue would not be worked on"),
+    "WebSocket": ("LEGATO_WEB_SOCKET", "--web-socket", "pages of the web chat would hear nothing"),
+}
+"""What a version must know of, by the outputs of the stack: a variable, the option that brings it, and what
+becomes of people otherwise."""
+
 
 # -- rollback --------------------------------------------------------------------------------------
 
@@ -52,23 +59,25 @@ def rollback(cloud: Cloud, place: Place, *, to: int = 0, force: bool = False) ->
         raise ConfigError(f"{place.stack}: {what}; there are {numbers or 'none'}")
     chosen = older[-1]
     if not force:
-        _check_queue(cloud, place, ready, chosen.number)
+        _check_ways(cloud, place, ready, chosen.number)
         _check(cloud, place, ready, chosen)
     versions.move(cloud, place, chosen.number)
     return current, chosen.number
 
 
-def _check_queue(cloud: Cloud, place: Place, ready: stack.Stack, number: int) -> None:
-    if "Queue" not in ready.outputs:
+def _check_ways(cloud: Cloud, place: Place, ready: stack.Stack, number: int) -> None:
+    """A version that knows nothing of a way by which people come would leave them without an answer."""
+    ways = {name: way for name, way in WAYS.items() if name in ready.outputs}
+    if not ways:
         return
     found = cloud("lambda").get_function_configuration(
         FunctionName=place.stack, Qualifier=str(number)
     )
-    if "LEGATO_QUEUE" not in found["Environment"]["Variables"]:
-        raise ConfigError(
-            f"version {number} is from before --queue: what lies in the queue would not be worked on. Deploy its code "
-            "instead, or --force"
-        )
+    for variable, option, lost in ways.values():
+        if variable not in found["Environment"]["Variables"]:
+            raise ConfigError(
+                f"version {number} is from before {option}: {lost}. Deploy its code instead, or --force"
+            )
 
 
 def _check(cloud: Cloud, place: Place, ready: stack.Stack, chosen: versions.Published) -> None:
@@ -104,6 +113,8 @@ class Status(Struct, frozen=True):
         conversations: How many there are in each status.
         webhook: What Telegram says, {} for another platform.
         table: Of its conversations.
+        web_chat: Address of the web chat's page, "" if there is none.
+        web_socket: What the page connects to.
     """
 
     stack: str
@@ -113,6 +124,8 @@ class Status(Struct, frozen=True):
     conversations: dict[str, int]
     webhook: dict[str, object]
     table: str
+    web_chat: str = ""
+    web_socket: str = ""
 
 
 def status(cloud: Cloud, place: Place, settings: Settings) -> Status:
@@ -133,6 +146,7 @@ def status(cloud: Cloud, place: Place, settings: Settings) -> Status:
         return await talks.counted(cloud, table), info
 
     counted, info = asyncio.run(asked())
+    web_socket = ready.outputs.get("WebSocket", "")
     return Status(
         ready.status,
         ready.outputs["Url"],
@@ -141,6 +155,8 @@ def status(cloud: Cloud, place: Place, settings: Settings) -> Status:
         dict(counted),
         info,
         table,
+        f"{ready.outputs['Url'].rstrip('/')}/" if web_socket else "",
+        web_socket,
     )
 
 

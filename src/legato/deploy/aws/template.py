@@ -206,6 +206,12 @@ def _check(wanted: Wanted) -> None:
     if wanted.retention not in RETENTION:
         near = min(RETENTION, key=lambda days: abs(days - wanted.retention))
         raise ConfigError(f"--retention {wanted.retention}: AWS keeps logs for {near} days, say")
+    if wanted.public_socket and not wanted.web_socket:
+        raise ConfigError("--public-socket is where pages of the web chat connect to: --web-socket")
+    if wanted.public_socket and not wanted.public_socket.startswith(("wss://", "ws://")):
+        raise ConfigError(
+            f"--public-socket {wanted.public_socket!r:.80}: write an address, as in wss://chat.example.org"
+        )
     size = sum(len(name) + len(value) for name, value in wanted.variables.items())
     if size > 3500:
         raise ConfigError(

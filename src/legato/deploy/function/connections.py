@@ -36,12 +36,12 @@ _encode = msgspec.json.Encoder().encode
 
 def api_of(about: dict[str, Any]) -> str:
     """Where one posts to the connections of an event's API: it has a name of its own below amazonaws.com, also
-    where pages use another one.
+    where pages use another one. An address that is given instead may hold its "{id}".
     """
     stage = quote(str(about.get("stage", "")), safe="")
     given = os.environ.get("AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI", "").removesuffix("/")
     if given:
-        return f"{given}/{stage}"
+        return f"{given.replace('{id}', str(about.get('apiId', '')))}/{stage}"
     host = str(about.get("domainName", ""))
     if not host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         region = region_of({})
