@@ -63,7 +63,7 @@ def package(options: argparse.Namespace) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(made.archive)
     plain, secrets = carried(settings_of(options))
-    script = config_of(made.manifest, str(output), plain, sorted(secrets))
+    script = config_of(made.manifest, str(output), plain, sorted(secrets), zipped=made.size.zipped)
     if options.config and script:
         Path(options.config).write_text(script, encoding="utf-8")
     if options.json:

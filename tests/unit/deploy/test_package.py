@@ -12,9 +12,8 @@ import pytest
 
 from legato.app.settings import Settings
 from legato.deploy.package.archive import Size, check_size, packed
-from legato.deploy.package.build import Manifest, Package, build, manifest_of, unpack_own
+from legato.deploy.package.build import Package, build, manifest_of, unpack_own
 from legato.deploy.package.carried import carried, named
-from legato.deploy.package.configs import config_of
 from legato.deploy.package.elf import check_elf
 from legato.deploy.package.entry import Entry, entry_of, handler_of
 from legato.deploy.package.own import own_files
@@ -184,65 +183,3 @@ def test_settings_go_with_the_bot_and_secrets_apart() -> None:
     for wrong in ("a b=1", "MISSING"):
         with pytest.raises(ConfigError):
             named([wrong], {})
-
-
-TOOL = """#!/bin/sh
-printf '%s' "${0##*/}" >> "$CALLS"
-for word; do printf ' [%s]' "$word" >> "$CALLS"; done
-echo >> "$CALLS"
-case "$*" in
-    *json) printf '{\\n  "id": "f1",\\n  "http_invoke_url": "https://f.example/f1"\\n}\\n' ;;
-    *value*) echo https://f.example ;;
-esac
-"""
-CALLED = {
-    "yandex": [
-        "[--runtime] [python312] [--entrypoint] [legato_handler.handler]",
-        "[--environment] [GREETING=it's me] [--secret]",
-        "[--secret] [environment-variable=LEGATO_STORE,id=l1,key=LEGATO_STORE]",
-        "[--secret] [environment-variable=TELEGRAM_SECRET,id=l1,key=TELEGRAM_SECRET]",
-        "[--secret] [environment-variable=TELEGRAM_TOKEN,id=l1,key=TELEGRAM_TOKEN]",
-        "[--source-path] [build/it's.zip]",
-        "curl [-sS] [https://api.telegram.org/bot1:a/setWebhook]",
-        "[--data-urlencode] [url=https://f.example/f1?to=telegram] [-d] [secret_token=s]",
-    ],
-    "google": [
-        "[--runtime] [python312] [--entry-point] [handler]",
-        "[--set-env-vars] [^|^GREETING=it's me]",
-        "[--set-secrets] [LEGATO_STORE=LEGATO_STORE:latest,TELEGRAM_SECRET=TELEGRAM_SECRET:latest,TELEGRAM_TOKEN=TELEGRAM_TOKEN:latest]",
-        "unzip [-q] [build/it's.zip]",
-        "curl [-sS] [https://api.telegram.org/bot1:a/setWebhook]",
-        "[--data-urlencode] [url=https://f.example/telegram] [-d] [secret_token=s]",
-    ],
-}
-
-
-@pytest.mark.parametrize("service", CALLED)
-def test_other_services_get_a_script_for_their_tools(service: str, tmp_path: Path) -> None:
-    target = target_of(service, python="3.12")
-    manifest = Manifest(
-        "Adder", "bot.py:app", service, target.arch, "3.12", {}, {}, (), compiled=True
-    )
-    for name in ("yc", "gcloud", "curl", "unzip"):
-        (tmp_path / name).write_text(TOOL)
-        (tmp_path / name).chmod(0o700)
-
-    here = [] if service == "google" else ["TELEGRAM_TOKEN"]  # what is set on this machine
-    (tmp_path / "deploy.sh").write_text(
-        config_of(manifest, "build/it's.zip", {"GREETING": "it's me"}, here)
-    )
-
-    subprocess.run(
-        ["sh", str(tmp_path / "deploy.sh")],
-        env={
-            "PATH": f"{tmp_path}:/usr/bin:/bin", "CALLS": str(tmp_path / "calls"), "REGION": "r1",
-            "SERVICE_ACCOUNT_ID": "a1", "LOCKBOX_SECRET_ID": "l1", "LEGATO_STORE": "postgresql://a:canary@c/d",
-            "TELEGRAM_TOKEN": "1:a", "TELEGRAM_SECRET": "s",
-        },
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )  # fmt: skip
-    calls = (tmp_path / "calls").read_text()
-    for words in CALLED[service]:
-        assert words in calls
-    assert "canary" not in calls  # others of this machine see the words of commands

@@ -15,6 +15,8 @@ from legato.errors import ConfigError
 
 MOMENT = (1980, 1, 1, 0, 0, 0)
 """The time of every file: the oldest that a zip can tell."""
+SHOWN = MB // 20
+"""Bytes of the smallest part that is named."""
 
 
 class Size(Struct, frozen=True):
@@ -33,8 +35,13 @@ class Size(Struct, frozen=True):
     @property
     def text(self) -> str:
         """For people."""
-        parts = ", ".join(f"{name} {_mb(size)}" for name, size in self.parts)
-        return f"{_mb(self.zipped)} zipped, {_mb(self.unzipped)} unzipped ({parts})"
+        return f"{_mb(self.zipped)} zipped, {_mb(self.unzipped)} unzipped ({self.largest})"
+
+    @property
+    def largest(self) -> str:
+        """The parts that make it large."""
+        shown = [(name, size) for name, size in self.parts if size >= SHOWN] or self.parts[:1]
+        return ", ".join(f"{name} {_mb(size)}" for name, size in shown)
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:
@@ -76,7 +83,7 @@ def check_size(size: Size, service: Service) -> None:
         if found > most:
             raise ConfigError(
                 f"the package is too large for {service.name}: {_mb(found)} {what}, {_mb(most)} at most. "
-                f"Largest: {', '.join(f'{name} {_mb(part)}' for name, part in size.parts)}. Leave files out in "
+                f"Largest: {size.largest}. Leave files out in "
                 ".legatoignore, or libraries out of requirements.txt"
             )
 
