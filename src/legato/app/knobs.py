@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from legato.abc.observer import NOBODY, Observer
+from legato.engine.outcomes import Elsewhere
 from legato.engine.term import FOREVER, Term
 from legato.outbox.relay import RelaySettings
 
@@ -35,6 +36,9 @@ class RuntimeSettings(Struct, frozen=True):
         relay: Of the relay.
         observer: Is told what happens: metrics, traces.
         term: How long Turns may go on: a cloud function's invocation ends.
+        build: Number of this code; a newer one has a higher number. 0 = builds have none.
+        elsewhere: Runs Turns under the code of another build, which wrote their conversations; None = only
+            ours runs.
     """
 
     cache: int = 2000
@@ -47,6 +51,8 @@ class RuntimeSettings(Struct, frozen=True):
     relay: RelaySettings | None = None
     observer: Observer = NOBODY
     term: Term = FOREVER
+    build: int = 0
+    elsewhere: Elsewhere | None = None
 
     def limit_s(self, apps: float) -> float:
         """The limit of a step: as set here, else the App's."""

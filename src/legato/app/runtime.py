@@ -136,6 +136,8 @@ class Runtime:
             step_timeout_s=self.settings.limit_s(self.app.step_timeout_s),
             observer=self.settings.observer,
             term=self.settings.term,
+            build=self.settings.build,
+            elsewhere=self.settings.elsewhere,
             download=lambda place, file, path: download(
                 self.platform(place), self.http, place, file, path
             ),

@@ -95,7 +95,8 @@ def begun_anew(loaded: Loaded, dialog: Dialog, services: Services, now_ms: int) 
     stored = birth.args if args is None else {k: to_stored(v) for k, v in args.items()}
     birth = msgspec.structs.replace(birth, args=stored, at_ms=now_ms)
     fresh = msgspec.structs.replace(row, version=dialog.version, epoch=row.epoch + 1, head=0)
-    return Live(dialog, fresh, birth, services.chat_services(birth.place), State())
+    state = State(build=services.build)
+    return Live(dialog, fresh, birth, services.chat_services(birth.place), state)
 
 
 def unfinished(row: Conversation) -> bool:
@@ -115,9 +116,20 @@ def check_left(live: Live, now_ms: int) -> None:
     Raises:
         Unavailable: It has. The conversation leaves memory.
     """
-    row = live.conversation
-    if row.wake_ms > max(now_ms, row.updated_ms):
+    try:
+        check_free(live.conversation, now_ms)
+    except Unavailable:
         live.driver.evict()
+        raise
+
+
+def check_free(row: Conversation, now_ms: int) -> None:
+    """See `check_left`.
+
+    Raises:
+        Unavailable: Another process is at an unfinished Turn of it, and has time left.
+    """
+    if row.status == RUNNING and row.wake_ms > max(now_ms, row.updated_ms):
         raise Unavailable(f"another process works on {row.key}")
 
 

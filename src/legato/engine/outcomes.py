@@ -1,6 +1,8 @@
-"""What the Turns of a process tell their caller."""
+"""What the Turns of a process tell their caller, and what they hand over to another build."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -28,6 +30,32 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 IGNORED = Outcome(taken=False)
 TAKEN = Outcome(taken=True)
+
+
+class Handed(Struct, frozen=True, omit_defaults=True):
+    """What is to be done with a conversation, by the build that wrote it.
+
+    Attributes:
+        key: Which.
+        event: For it; None = it is to be woken.
+        moment_ms: What was due then happens; None = now.
+    """
+
+    key: str
+    event: AnyEvent | None = None
+    moment_ms: int | None = None
+
+
+class Elsewhere(Protocol):
+    """Lets another build, which runs beside ours over the same store, do something."""
+
+    async def __call__(self, build: int, work: Handed) -> Outcome | None:
+        """What became of it, once what it said is delivered; None if there is no such build any more.
+
+        Raises:
+            Unavailable: It is not known to be done, and must be tried again.
+        """
+        ...
 
 
 def may_take(row: Conversation, waits: tuple[Wait, ...], event: AnyEvent) -> bool:

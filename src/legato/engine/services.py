@@ -9,6 +9,7 @@ from legato.abc import Clock, Platform, Store, Verdict
 from legato.abc.observer import NOBODY, Observer, traced
 from legato.engine import outgoing
 from legato.engine.dialog import Dialogs
+from legato.engine.outcomes import Elsewhere
 from legato.engine.term import FOREVER, Term
 from legato.engine.watchdog import DEFAULT_S, Watchdog
 from legato.errors import StepError, StepInterrupted, UserGone
@@ -45,6 +46,8 @@ class Services:
         observer: Is told what happens.
         step_timeout_s: Limit of one try of a step that has none of its own, 0 = none.
         term: How long Turns may go on.
+        build: Number of our code; a newer one has a higher number. 0 = builds have none.
+        elsewhere: Runs Turns under the code of another build, None = there is only ours.
 
     Attributes:
         watchdog: Runs the steps, and knows how many were given up.
@@ -63,6 +66,8 @@ class Services:
         observer: Observer = NOBODY,
         step_timeout_s: float = DEFAULT_S,
         term: Term = FOREVER,
+        build: int = 0,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.store = store
         self.relay = relay
@@ -73,6 +78,8 @@ class Services:
         self.watchdog: Watchdog = Watchdog(step_timeout_s)
         self.observer = observer
         self.term = term
+        self.build = build
+        self.elsewhere = elsewhere
         self._download = download
         self._chat_services: dict[tuple[str, str], outgoing.Services] = {}
 

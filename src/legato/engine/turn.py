@@ -290,7 +290,7 @@ class Turn(Intake):
             old, dialog=dialog.name, version=dialog.version, epoch=old.epoch + 1, head=0
         )
         services = self._services.chat_services(birth.place)
-        fresh = Live(dialog, row, birth, services, State())
+        fresh = Live(dialog, row, birth, services, State(build=self._services.build))
         fresh.driver.outputs, live.driver.outputs = live.driver.outputs, ()
         for said in fresh.driver.outputs:
             said.epoch = said.epoch or old.epoch  # an edit's message is kept under its own epoch
@@ -347,10 +347,11 @@ class Turn(Intake):
         if status:
             if status == WAITING:
                 self._gotos = 0
-                state = State(live.waits)
+                state = State(live.waits, build=self._services.build)
                 wake_ms = _wake(state)
             else:
-                state = State((), said, "", intents, live.beside, self._gotos, claims)
+                build = self._services.build
+                state = State((), said, "", intents, live.beside, self._gotos, claims, build)
                 wake_ms = wake_ms or self._services.term.until_ms()
             row = self.writer.row(live, status, state, now, wake_ms)
         segment = journal.segment(self._records) if self._records else b""

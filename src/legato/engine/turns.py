@@ -6,28 +6,25 @@ processes the fence does.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 from legato.engine import changes, journal
 from legato.engine.cache import LiveCache
+from legato.engine.changed import Changed, NotOurs
 from legato.engine.commands import WaitFor
-from legato.engine.dialog import HOLD, Dialog
-from legato.engine.outcomes import IGNORED, TAKEN, Outcome, Peeked
+from legato.engine.dialog import Dialog
+from legato.engine.outcomes import IGNORED, TAKEN, Handed, Outcome, Peeked
 from legato.engine.services import Services
 from legato.engine.term import Paused
 from legato.engine.turn import Turn
 from legato.engine.versions import Live, rebuild
 from legato.engine.writer import Conflict, Duplicate, ReplySlot, Writer
 from legato.errors import Mismatch, Unavailable
-from legato.model.events import Again, AnyEvent, Gone, Interrupt, Signal
+from legato.model.events import Again, AnyEvent, Signal
 from legato.model.ids import aside_key
 from legato.model.records import (
-    COMMITTED,
-    CONFLICT,
-    DUPLICATE,
     FAILED,
     HELD,
     RUNNING,
@@ -39,8 +36,6 @@ from legato.model.records import (
     State,
 )
 from legato.model.values import to_stored
-
-log: logging.Logger = logging.getLogger("legato.turn")
 
 MOST_CONFLICTS = 10
 MOST_TIMERS = 100
@@ -66,8 +61,9 @@ class Turns:
         self.cache: LiveCache = LiveCache(cache)
         self.see_to_end: Callable[[str], Awaitable[None]] = self.wake  # an unfinished Turn
         self.ours: Callable[[str], bool] = lambda key: True
-        counted = ("turns", "conflicts", "cached", "replayed", "mismatches")
+        counted = ("turns", "conflicts", "cached", "replayed", "mismatches", "handed")
         self.stats: dict[str, int] = dict.fromkeys(counted, 0)
+        self.changed: Changed = Changed(services, self._begin_anew, self.stats)
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -109,7 +105,8 @@ class Turns:
         stored = {name: to_stored(value) for name, value in args.items()} if args else NO_ARGS
         birth = Birth(event, stored, now)
         row = Conversation(key, dialog.name, dialog.version, epoch, 0, RUNNING, 0, b"", now)
-        live = Live(dialog, row, birth, self._services.chat_services(event.place), State())
+        state = State(build=self._services.build)
+        live = Live(dialog, row, birth, self._services.chat_services(event.place), state)
         writer = Writer(
             self._services,
             event,
@@ -133,14 +130,14 @@ class Turns:
                 if live is None:
                     return IGNORED
                 if isinstance(live, Loaded):
-                    return await self._at_rest(live, event)
-                if live.failure is not None:  # today's code, in the replay
-                    return await self._settle(self._turn(live, event), parked_with=live.failure)
+                    return await self.changed.at_rest(live, event)
+                if live.failure is not None:  # our code, in the replay
+                    return await self._failed(live, live.failure, event)
                 outcome = await self._deliver(live, event, slot=slot)
                 if outcome is not IGNORED or not remembered or not await self._is_old(key):
                     return outcome
             except Mismatch as error:
-                return await self._changed(key, error, event)
+                return await self.changed.settle(key, error, event)
             except Conflict:
                 self.stats["conflicts"] += 1
         return await self._deposit(key, event)
@@ -183,13 +180,18 @@ class Turns:
             try:
                 live = await self._take(key)
                 if live is not None and not isinstance(live, Loaded):
-                    if live.conversation.status == RUNNING:
+                    row = live.conversation
+                    if live.failure is not None and (
+                        await self.changed.elsewhere(row, None, moment_ms)
+                    ):
+                        return
+                    if row.status == RUNNING:
                         live = await self._finish(live)
                     now = self._services.clock.now_ms()
                     await self._fire(live, now if moment_ms is None else moment_ms)
             except Mismatch as error:
                 with suppress(Conflict):  # whoever was faster has seen to it
-                    await self._changed(key, error, None)
+                    await self.changed.settle(key, error, None, moment_ms=moment_ms)
             except Conflict:
                 self.stats["conflicts"] += 1
                 continue
@@ -215,15 +217,40 @@ class Turns:
         """Shows the pending question again, after something else was said in between."""
         try:
             live = await self._take(event.key)
-        except Mismatch:
-            return IGNORED  # the next event finds out and says what is to be said
-        if not isinstance(live, Live):
+        except Mismatch:  # the next event finds out and says what is to be said
+            live = await self._services.store.load(event.key)
+        if live is None:
             return IGNORED
+        if isinstance(live, Loaded) or live.failure is not None:
+            return await self.changed.elsewhere(live.conversation, event) or IGNORED
         turn = self._turn(live, event)
         if turn.ask_again():
             return await self._settle(turn)
         self.cache.keep(live)
         return IGNORED
+
+    async def handed(self, work: Handed) -> Outcome | None:
+        """Does what an older build has handed over; None if the conversation is another build's by now, or somebody
+        else is at it: to be decided anew.
+
+        Raises:
+            Unavailable, StoreError: It is not known to be done.
+        """
+        key, event = work.key, work.event
+        self.changed.handed.add(key)
+        try:
+            if self.live(key):
+                await self._is_old(key)
+            if event is None:
+                await self.wake(key, work.moment_ms)
+                return TAKEN
+            if isinstance(event, Again):
+                return await self.ask_again(event)
+            return await self.deliver(key, event)
+        except (NotOurs, Conflict):
+            return None
+        finally:
+            self.changed.handed.discard(key)
 
     def _turn(
         self, live: Live, event: AnyEvent | None = None, *, slot: ReplySlot | None = None
@@ -268,7 +295,8 @@ class Turns:
         """A repeated update: its Turn is seen to its end, and its answer given again."""
         loaded = await self._services.store.load(key)
         if loaded is not None and changes.unfinished(loaded.conversation):
-            await self.see_to_end(key)
+            handed = key in self.changed.handed  # its mail is for the build that runs now
+            await (self.wake if handed else self.see_to_end)(key)
         return Outcome(taken=True, duplicate=True, reply=reply or None)
 
     async def _find_signals(self, turn: Turn) -> None:
@@ -313,55 +341,22 @@ class Turns:
 
     # -- conversations that cannot run ----------------------------------------------------------------
 
-    async def _at_rest(self, loaded: Loaded, event: AnyEvent) -> Outcome:
-        """Failed and held conversations keep what comes for them; a cancellation ends them."""
-        row = loaded.conversation
-        if isinstance(event, Interrupt):
-            end = changes.ended(row, event.id, self._services.clock.now_ms())
-            done = await self._services.store.commit(end)
-            return Outcome(taken=done.result == COMMITTED, duplicate=done.result == DUPLICATE)
-        if isinstance(event, Gone) or changes.of_another_life(event, row):
-            return IGNORED
-        return await self._deposit(aside_key(row.key, row.epoch), event)
-
     async def _deposit(self, key: str, event: AnyEvent) -> Outcome:
         deposit = changes.deposit(key, event, self._services.clock.now_ms())
         await self._services.store.commit(deposit)
         return TAKEN
 
-    async def _changed(self, key: str, error: Mismatch, event: AnyEvent | None) -> Outcome:
-        """The code no longer follows the journal: the dialog's policy decides."""
-        self.stats["mismatches"] += 1
-        loaded = await self._services.store.load(key)
-        if loaded is None:
-            return IGNORED
-        dialog = self._services.dialogs.get(loaded.conversation.dialog)
-        log.warning("conversation %s (%s): %s", key, loaded.conversation.dialog, error)
-        if dialog is not None and dialog.on_change != HOLD:
-            return await self._restart(loaded, dialog, error, event)
-        return await self._hold(loaded, str(error), event)
+    async def _failed(self, live: Live, error: BaseException, event: AnyEvent | None) -> Outcome:
+        """Our code has failed in the replay: a newer build's journal is for that one."""
+        outcome = await self.changed.elsewhere(live.conversation, event)
+        return outcome or await self._settle(self._turn(live, event), parked_with=error)
 
-    async def _hold(self, loaded: Loaded, why: str, event: AnyEvent | None) -> Outcome:
-        now = self._services.clock.now_ms()
-        done = await self._services.store.commit(changes.held(loaded, why, event, now))
-        if done.result == CONFLICT:
-            raise Conflict  # the event is not kept anywhere
-        return TAKEN
-
-    async def _restart(
-        self, loaded: Loaded, dialog: Dialog, mismatch: Mismatch, event: AnyEvent | None
+    async def _begin_anew(
+        self, live: Live, event: AnyEvent | None, fence: tuple[int, int]
     ) -> Outcome:
-        """Begins the dialog anew in a new epoch; the event that found the change is used up."""
-        now = self._services.clock.now_ms()
-        try:
-            live = changes.begun_anew(loaded, dialog, self._services, now)
-        except Exception as error:  # the dialog's own on_restart
-            log.exception("conversation %s: on_restart failed", loaded.conversation.key)
-            text = f"on_restart failed with {type(error).__name__}: {error}; before: {mismatch}"
-            return await self._hold(loaded, text, event)
         turn = self._turn(live, event)
         turn.writer.begins = True
-        turn.writer.expect = (loaded.conversation.epoch, loaded.conversation.head)
+        turn.writer.expect = fence
         live.start()
         return await self._settle(turn)
 
@@ -380,6 +375,7 @@ class Turns:
         if loaded is None:
             return None
         row = loaded.conversation
+        self.changed.check(row)
         if row.status in (FAILED, HELD):
             return loaded
         dialog = self._services.dialogs.get(row.dialog)

@@ -126,7 +126,7 @@ def _end(driver: Driver) -> str:
 def _check_waits(driver: Driver, waits: tuple[Wait, ...]) -> None:
     """The code must wait for just what is stored; deadlines and attempts come from the store."""
     if driver.done is not None:
-        if isinstance(driver.done, Raised):
+        if isinstance(driver.done, Raised) and driver.done.bug:
             return  # a bug in the new code: the Turn parks the conversation with its traceback
         first = waits[0] if waits else Wait("?", "?", "?")
         raise Mismatch(first.path, f"{first.kind} {first.name}", _end(driver))

@@ -97,6 +97,7 @@ class State(Struct, frozen=True, omit_defaults=True):
         gotos: While "running": tail calls since the last wait.
         claims: While "running": how often it was taken up at this place after an invocation that ended
             too early.
+        build: Number of the code that wrote journal and waits, 0 where builds have none.
     """
 
     waits: tuple[Wait, ...] = ()
@@ -106,6 +107,7 @@ class State(Struct, frozen=True, omit_defaults=True):
     beside: tuple[Wait, ...] = ()
     gotos: int = 0
     claims: int = 0
+    build: int = 0
 
 
 RUNNING = "running"

@@ -142,6 +142,22 @@ async def test_records_of_scopes_and_interrupts_must_fit_too(bot, record):
 
 
 @pytest.mark.legato_modes("cold")
+async def test_code_that_ends_where_the_dialog_had_caught_its_cancellation_does_not_fit(bot):
+    caught = "try:\n    await chat.ask('A?', key='a')\nexcept BaseException:\n    await chat.ask('B?', key='b')"
+    bot.strict = False
+    await bot.replace_app(version(caught, on_change="hold"))
+    ann = bot.user()
+    await ann.says("/go")
+    await bot.runtime.cancel((await bot.conversation(ann)).key)
+    await bot.advance(seconds=1)
+    bot.expect("A?", "B?")
+    await bot.replace_app(version("await chat.ask('A?', key='a')", on_change="hold"))
+    await ann.says("hello")
+    assert (await bot.conversation(ann)).status == HELD
+    assert "raise Cancelled" in bot.expect_failure()
+
+
+@pytest.mark.legato_modes("cold")
 async def test_a_timer_finds_out_that_the_code_changed_and_answers_are_told_by_name(bot):
     bot.strict = False
     heard: list[dict[str, Any]] = []
@@ -177,8 +193,9 @@ async def test_a_question_under_changed_code_is_not_shown_again():
             (row,) = await store.find(status=HELD)
             assert row.status == HELD
             with pytest.raises(Conflict):  # whoever had read it before is late
-                await world.runtime.turns._hold(loaded, "late", None)
-            other = await world.runtime.turns._changed("test:bot:2:2:", Mismatch("", "", ""), None)
+                await world.runtime.turns.changed.hold(loaded, "late", None)
+            changed = world.runtime.turns.changed
+            other = await changed.settle("test:bot:2:2:", Mismatch("", "", ""), None)
             assert not other.taken
         finally:
             dialogs._by_name["ask"] = dialogs._by_function[ask]
