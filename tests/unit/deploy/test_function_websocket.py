@@ -261,7 +261,7 @@ def test_the_page_is_served_with_the_address_of_its_socket(site: Site) -> None:
     page = site.invoke(request("GET", "/", headers={}))
     assert page["statusCode"] == 200
     assert f'<meta name="legato-socket" content="{SOCKET}">' in page["body"]
-    assert '<script src="/web/socket.js">' in page["body"]
+    assert '<script src="web/socket.js">' in page["body"]
     policy = page["headers"]["content-security-policy"]
     assert "connect-src wss://abc123.execute-api.eu-central-1.amazonaws.com;" in policy
     for file, text in (("socket.js", "ChatSocket"), ("chat.js", "heard"), ("chat.css", "{")):

@@ -358,6 +358,7 @@ async def page(function: Function, request: HttpRequest, budget_s: float) -> Htt
     meta = f'<meta name="legato-socket" content="{html.escape(web.socket)}">\n'
     text = (_FOLDER / "page.html").read_text("utf-8").replace("</head>", f"{meta}</head>")
     text = text.replace(_SCRIPT, f'<script src="/web/socket.js"></script>\n{_SCRIPT}')
+    text = text.replace('"/web/', '"web/')  # a gateway may serve us below a path of its own
     return HttpResponse(200, headers, text.encode())
 
 
