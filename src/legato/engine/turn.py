@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -122,8 +123,7 @@ class Turn(Intake):
         except Exception as error:  # noqa: BLE001  # raised again and again it would stop the chat
             await self.park(error)
         finally:
-            for task in self._tasks.values():
-                task.cancel()
+            await _ended(self._tasks.values())
 
     def _effects(self) -> list[Pending]:
         return [p for p in self.live.driver.pending.values() if isinstance(p.op, Effect)]
@@ -169,7 +169,7 @@ class Turn(Intake):
         # with the failed segment, and a retry runs the step again. But never one at_most_once.
         if record.error is None or path in intents:
             await self._commit(RUNNING, intents=tuple(i for i in intents if i != path))
-        self._resume(record)
+        await self._resume(record)
 
     def _is_unwritten(self) -> bool:
         """Whether anything has happened since the last commit."""
@@ -222,11 +222,11 @@ class Turn(Intake):
         )[0]:
             services.show_typing(place)
 
-    def _resume(self, record: Record) -> None:
-        """Hands an effect's record to the dialog; cancels effects that nobody waits for any more."""
+    async def _resume(self, record: Record) -> None:
+        """Hands an effect's record to the dialog; ends effects that nobody waits for any more."""
         self.live.driver.feed(record)
-        for gone in [p for p in self._tasks if p not in self.live.driver.pending]:
-            self._tasks.pop(gone).cancel()
+        gone = [path for path in self._tasks if path not in self.live.driver.pending]
+        await _ended([self._tasks.pop(path) for path in gone])
 
     async def _transact(self, pending: Pending) -> None:
         """Runs a transaction of the app inside the commit of its result, and of all that led there:
@@ -242,7 +242,7 @@ class Turn(Intake):
         except InTransaction as failed:
             record = self._record(pending, error=failed.error)
             self._records.append(record)
-        self._resume(record)
+        await self._resume(record)
 
     async def _effect(self, pending: Pending, *, interrupted: bool) -> Record:
         op, row = pending.op, self.live.conversation
@@ -362,6 +362,17 @@ class Turn(Intake):
         self._records.clear()
         if status == WAITING and wake_ms:
             self._services.term.alarm(live.conversation.key, wake_ms)
+
+
+async def _ended(tasks: Collection[asyncio.Task[Record]]) -> None:
+    """Cancels effects, and lets them come to their end, as far as the watchdog has patience with them. A Turn that is
+    cut off itself waits for nothing.
+    """
+    for task in tasks:
+        task.cancel()
+    this = asyncio.current_task()
+    if tasks and not (this is not None and this.cancelling()):
+        await asyncio.wait(tasks)
 
 
 def _wake(state: State) -> int:

@@ -24,7 +24,7 @@ log: logging.Logger = logging.getLogger("legato.step")
 DEFAULT_S = 600.0
 """Limit in seconds of one try of a step that has none of its own."""
 GRACE_S = 1.0
-"""What a cancelled coroutine has to come to its end."""
+"""What a cancelled coroutine has to come to its end, in seconds."""
 MOST_THREADS = 256
 MOST_IDLE = 32
 
@@ -158,9 +158,12 @@ class Watchdog:
         task = asyncio.create_task(self._called(call, thread=thread))
         try:
             await asyncio.wait({task}, timeout=limit_s)
-        finally:
-            if not task.done():
-                self._give_up(task)
+        except asyncio.CancelledError:
+            self._give_up(task)
+            await asyncio.wait({task}, timeout=GRACE_S)
+            raise
+        if not task.done():
+            self._give_up(task)
         if task not in self._left or limit_s is None:
             try:
                 return task.result()
