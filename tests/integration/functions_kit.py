@@ -80,6 +80,19 @@ def state_of(pid: int) -> str:
     return text.rpartition(")")[2].split()[0]
 
 
+def stands_still(pid: int) -> bool:
+    """Whether it is stopped, or in a control group that is frozen, wherever that is mounted."""
+    if state_of(pid) == "T":
+        return True
+    for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii").splitlines():
+        if line.startswith("0::"):
+            for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+                events = Path(f"{root}/{line[3:]}/cgroup.events")
+                if events.exists():
+                    return "frozen 1" in events.read_text(encoding="ascii")
+    return False
+
+
 def may_limit() -> bool:
     """Whether control groups can be made here."""
     limits = find_limits()

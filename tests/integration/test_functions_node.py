@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.functions_kit import NODE, call, called, hosted, state_of, until, write
+from tests.integration.functions_kit import NODE, call, called, hosted, stands_still, until, write
 
 pytestmark = pytest.mark.skipif(NODE is None, reason="there is no node on this machine")
 
@@ -30,7 +30,7 @@ async def test_promises_and_callbacks_answer(tmp_path: Path) -> None:
     write(tmp_path, "old", CALLBACKS, "index.js")
     async with hosted(tmp_path) as host:
         first = await call(host, "new", {"text": "naïve"})
-        await until(lambda: state_of(first["pid"]) == "T")
+        await until(lambda: stands_still(first["pid"]))
         second = await call(host, "new", 2)
 
         assert first["event"] == {"text": "naïve"}

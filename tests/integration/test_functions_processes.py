@@ -17,7 +17,7 @@ from tests.integration.functions_kit import (
     hosted,
     lives,
     may_limit,
-    state_of,
+    stands_still,
     until,
     write,
 )
@@ -81,7 +81,7 @@ async def test_a_process_answers_many_requests_one_after_another(tmp_path: Path)
         assert all(0 < answer["left"] <= 20_000 for answer in answers)
         pool = host.pools["echo"]
         await until(lambda: pool.states()["frozen"] == 1)
-        await until(lambda: state_of(answers[0]["pid"]) == "T")
+        await until(lambda: stands_still(answers[0]["pid"]))
         assert host.meter.sums["echo"].cold_starts == 1
     assert not lives(answers[0]["pid"])
 
@@ -271,7 +271,7 @@ async def test_what_a_handler_leaves_behind_goes_with_it(tmp_path: Path) -> None
     write(tmp_path, "bot", TROUBLE)
     async with hosted(tmp_path) as host:
         left = await call(host, "bot", "leave")
-        await until(lambda: state_of(left) == "T")  # it stands still, too
+        await until(lambda: stands_still(left))  # it stands still, too
 
         await called(host, "bot", "exit")
 

@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from legato.functions.limits import Cell, Limits, resident, user_of
 from legato.functions.meter import Usage
 from legato.functions.outcome import Lost, NotLoaded, Outcome, error_body
 from legato.functions.output import Output, Pipe
+from legato.functions.peers import Address, is_held, members
 from legato.functions.runtime_api import Answered, Died, InitFailed, Next, RuntimeApi, Signal, Work
 from legato.functions.zygotes import Zygote, ZygoteDied, base_environment
 
@@ -95,7 +97,7 @@ class Container:
         self._output = output
         self._clock_s = clock_s
         self._cell = Cell()
-        self._api = RuntimeApi(self._told)
+        self._api = RuntimeApi(self._told, self._is_its)
         self._pipe = Pipe(output)
         self._signals: asyncio.Queue[Signal] = asyncio.Queue()
         self._pidfd = -1
@@ -134,7 +136,7 @@ class Container:
 
     async def _fork(self) -> None:
         self._cell = self._limits.cell(self.name, self.function)
-        await self._api.open()
+        self._api.open()
         writing = await self._pipe.open()
         try:
             self.pid = await self.zygote.fork(self._job(), writing)
@@ -145,6 +147,15 @@ class Container:
             os.close(writing)
         self._pidfd = os.pidfd_open(self.pid)
         asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
+        await self._api.serve()
+
+    def _is_its(self, ours: Address, theirs: Address) -> bool:
+        return is_held(ours, theirs, self._members())
+
+    def _members(self) -> Iterator[int]:
+        """Its processes; nearly always it is the first that is looked for."""
+        yield self.pid
+        yield from self._cell.pids() if self._cell.groups else members(self.pid)
 
     def _job(self) -> dict[str, object]:
         function = self.function
@@ -305,25 +316,13 @@ class Container:
 
     def freeze(self) -> None:
         """Stops it, with all that it has started."""
-        self._signal(signal.SIGSTOP)
+        self._cell.freeze(self.pid)
         self._enter(State.FROZEN)
 
     def thaw(self) -> None:
         """Lets it go on."""
         if self.state is State.FROZEN:
-            self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        for pid in self._cell.pids():
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
-        if not self._cell.groups:
-            try:
-                os.killpg(self.pid, number)
-            except ProcessLookupError:
-                return
+            self._cell.thaw(self.pid)
 
     # -- its end ------------------------------------------------------------------------------
 
@@ -346,7 +345,7 @@ class Container:
             await self._reaping
         await self._api.close()
         await self._pipe.close()
-        self._cell.remove()
+        await self._cell.remove()
         self._enter(State.DEAD)
 
     def _ended(self) -> None:
@@ -357,6 +356,7 @@ class Container:
 
     async def _reap(self) -> None:
         self._cell.kill(self.pid)  # whom it left behind
+        await self._cell.emptied()
         status = await self.zygote.reap(self.pid)
         self.gone.set()
         self._signals.put_nowait(Died(status))

@@ -5,27 +5,41 @@
 | memory | memory.max: the kernel kills it | RLIMIT_DATA for Python (MemoryError); measured for Node.js |
 | processes | pids.max | RLIMIT_NPROC, which does not bind root: give the function a `user` |
 | CPU | cpu.max | none |
+| to stand still | cgroup.freeze (v2, also beside v1): no fork escapes; else SIGSTOP one by one | the process group |
 | the end | everything in the group | the process group: what left it, stays |
 
-Time is the container's affair: it is the same everywhere.
+Nothing here waits in the runtime's loop: another function may be under way. Time is the container's affair: it is the same everywhere.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 
 from legato.errors import ConfigError
 from legato.functions.config import Function
-from legato.functions.zygote import kill, members_of, remove
+from legato.functions.zygote import (
+    PAUSE_S,
+    ROUNDS,
+    is_removed,
+    kill,
+    members_of,
+    remove,
+    strike,
+    strike_members,
+)
 
 ROOT = Path("/sys/fs/cgroup")
 PERIOD_US = 100_000
 MB = 1024 * 1024
 _numbers = count(1)
 CONTROLLERS = ("memory", "pids", "cpu")
+FREEZER = "cgroup.freeze"
+"""In place of a controller: version 2, mounted beside version 1 with no controller of its own, as systemd does."""
 
 
 class Cell:
@@ -62,17 +76,56 @@ class Cell:
         """All processes in it; without control groups nobody knows."""
         return members_of(self.groups[0]) if self.groups else []
 
-    def kill(self, leader: int) -> None:
-        """Kills all that is in it. Nothing can be forked any more while that goes on."""
-        for folder in self._folders:
-            if (folder / "pids.max").exists():
-                (folder / "pids.max").write_text("0")
-        kill(leader, self.groups)
+    def freeze(self, leader: int) -> None:
+        """Lets all that is in it stand still, and whatever that forks."""
+        if not self._write(FREEZER, "1"):
+            self._signal(leader, signal.SIGSTOP)
 
-    def remove(self) -> None:
+    def thaw(self, leader: int) -> None:
+        """Lets it go on."""
+        if not self._write(FREEZER, "0"):
+            self._signal(leader, signal.SIGCONT)
+
+    def _signal(self, leader: int, number: signal.Signals) -> None:
+        for pid in self.pids():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        if not self.groups:
+            try:
+                os.killpg(leader, number)
+            except ProcessLookupError:
+                return
+
+    def kill(self, leader: int) -> None:
+        """Kills all that is in it, once; `emptied` must follow."""
+        self._write("pids.max", "0")  # nothing can be forked any more
+        self._write("cgroup.kill", "1")
+        strike(leader)
+        strike_members(self.groups)
+
+    async def emptied(self) -> None:
+        """Kills whoever has come into it meanwhile, until nobody is left or too long."""
+        for _ in range(ROUNDS):
+            if not strike_members(self.groups):
+                return
+            await asyncio.sleep(PAUSE_S)
+
+    async def remove(self) -> None:
         """Removes what was made for it, once nothing is in it."""
         for folder in self._folders:
-            remove(str(folder))
+            for _ in range(ROUNDS):
+                if is_removed(str(folder)):
+                    break
+                await asyncio.sleep(PAUSE_S)
+
+    def _write(self, name: str, value: str) -> bool:
+        """Writes one file of its, wherever that is; returns whether there is one."""
+        files = [folder / name for folder in self._folders if (folder / name).exists()]
+        for file in files:
+            file.write_text(value)
+        return bool(files)
 
 
 class Limits:
@@ -130,12 +183,14 @@ class Groups(Limits):
                         (folder / file).write_text(value)
         except OSError as error:
             for folder in made:
-                remove(str(folder))
+                is_removed(str(folder))
             raise ConfigError(f"no control group can be made: {error}") from error
         return Cell(made, {"RLIMIT_CORE": 0})
 
     def _values(self, controller: str, function: Function) -> list[tuple[str, str]]:
         memory, quota = function.memory_mb * MB, int(function.cpus * PERIOD_US)
+        if controller == FREEZER:
+            return []
         if controller == "pids":
             return [("pids.max", str(function.pids))]
         if self._version == 2:
@@ -184,10 +239,24 @@ def _version_1(root: Path, places: dict[str, str], name: str) -> Limits | None:
             continue
         folders[controller] = parent / name
     if {"memory", "pids"} <= folders.keys():
-        return Groups(folders, 1)
+        return Groups(folders | _freezer(root / "unified" / places.get("", ""), name), 1)
     for folder in folders.values():
         remove(str(folder))
     return None
+
+
+def _freezer(parent: Path, name: str) -> dict[str, Path]:
+    if not (parent / "cgroup.procs").exists() or not os.access(parent, os.W_OK):
+        return {}
+    _sweep(parent)
+    try:
+        (parent / name).mkdir(exist_ok=True)
+    except OSError:
+        return {}
+    if (parent / name / FREEZER).exists():  # since Linux 5.2
+        return {FREEZER: parent / name}
+    is_removed(str(parent / name))
+    return {}
 
 
 def _version_2(root: Path, places: dict[str, str], name: str) -> Limits | None:

@@ -8,15 +8,20 @@
 Read on 2026-11-28: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
 Each answer leaves in one segment: head and body in two would wait for the client's delayed ACK, 44 ms.
+Who else on the machine connects is refused with 403: it could take a function's events, which hold what people wrote.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
+
+from legato.functions.peers import Address
 
 PREFIX = "/2018-06-01/runtime/"
 HEAD_LIMIT = 65_536
@@ -24,7 +29,9 @@ BODY_LIMIT = 6 * 1024 * 1024
 """Bytes of a response, as at AWS."""
 
 REASONS = {200: "OK", 202: "Accepted", 400: "Bad Request", 404: "Not Found", 411: "Length Required"}
-REASONS[413] = "Payload Too Large"
+REASONS |= {403: "Forbidden", 413: "Payload Too Large"}
+
+log: logging.Logger = logging.getLogger("legato.functions")
 
 
 class Next(Struct, frozen=True):
@@ -79,28 +86,40 @@ class RuntimeApi:
 
     Args:
         told: Called with all that the process says.
+        is_its: Whether the process has the connection between two addresses, ours and another one.
 
     Attributes:
         address: host:port, once it is open.
     """
 
-    def __init__(self, told: Callable[[Signal], None]) -> None:
+    def __init__(
+        self, told: Callable[[Signal], None], is_its: Callable[[Address, Address], bool]
+    ) -> None:
         self._told = told
+        self._is_its = is_its
+        self._listener: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._waiting: _Connection | None = None
         self._links: set[_Connection] = set()
         self._current = ""
         self.address: str = ""
 
-    async def open(self) -> None:
-        """Listens on 127.0.0.1, on a free port."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0)
-        host, port = self._server.sockets[0].getsockname()
+    def open(self) -> None:
+        """Listens on 127.0.0.1, on a free port. Who connects waits for `serve`."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        host, port = self._listener.getsockname()
         self.address = f"{host}:{port}"
+
+    async def serve(self) -> None:
+        """Answers, now that it is known which process it is for."""
+        listener, self._listener = self._listener, None
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self), sock=listener)
 
     async def close(self) -> None:
         """Stops listening and cuts what is connected. Idempotent."""
+        if self._listener is not None:
+            self._listener.close()
         server, self._server = self._server, None
         if server is None:
             return
@@ -136,6 +155,13 @@ class RuntimeApi:
 
     def lost(self, link: _Connection) -> None:
         self._links.discard(link)
+
+    def knows(self, ours: Address, theirs: Address) -> bool:
+        """Whether it is our process that has connected."""
+        known = self._is_its(ours, theirs)
+        if not known:
+            log.warning("a process that is not its function's is refused at %s", self.address)
+        return known
 
     def asked(self, link: _Connection, method: str, path: str, body: bytes) -> None:
         """One whole request came."""
@@ -179,6 +205,7 @@ class _Connection(asyncio.Protocol):
         self._api = api
         self._buffer = bytearray()
         self._transport: Any = None
+        self._known = False
 
     @property
     def alive(self) -> bool:
@@ -197,6 +224,13 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if not self._known:  # once a connection
+            ours, theirs = map(self._transport.get_extra_info, ("sockname", "peername"))
+            self._known = theirs is not None and self._api.knows(ours, theirs)
+            if not self._known:
+                self.answer(403, _error("AccessDenied", "this is another process's"))
+                self._transport.close()
+                return
         self._buffer += data
         while self._take():
             continue

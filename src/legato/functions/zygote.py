@@ -29,6 +29,8 @@ MESSAGE = 262_144
 CLIENT = ("decimal", "http.client", "logging", "traceback", "simplejson", "snapshot_restore_py")
 """What awslambdaric imports, as far as it may be imported before the fork."""
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+ROUNDS, PAUSE_S = 100, 0.002
+"""A fork bomb is faster than one look, and the last process of a control group needs a moment to go."""
 
 Job = dict[str, Any]
 
@@ -86,6 +88,15 @@ def end(children: dict[int, list[str]]) -> None:
 
 def kill(pid: int, groups: list[str]) -> None:
     """Kills a process, its group, and all that is in its control groups."""
+    strike(pid)
+    for _ in range(ROUNDS):
+        if not strike_members(groups):
+            return
+        time.sleep(PAUSE_S)
+
+
+def strike(pid: int) -> None:
+    """Kills a process and its group, once."""
     # It may be no leader of a group yet, or be reaped already: what it has started may live all the same.
     for end in (os.killpg, os.kill):
         try:
@@ -93,17 +104,17 @@ def kill(pid: int, groups: list[str]) -> None:
         except ProcessLookupError:
             continue
         break
-    for group in groups:
-        for _ in range(100):  # a fork bomb is faster than one look
-            members = members_of(group)
-            if not members:
-                break
-            for member in members:
-                try:
-                    os.kill(member, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-            time.sleep(0.001)
+
+
+def strike_members(groups: list[str]) -> bool:
+    """Kills whoever is in control groups, once; returns whether there was somebody."""
+    found = {member for group in groups for member in members_of(group)}
+    for member in found:
+        try:
+            os.kill(member, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return bool(found)
 
 
 def members_of(group: str) -> list[int]:
@@ -117,15 +128,21 @@ def members_of(group: str) -> list[int]:
 
 def remove(folder: str) -> None:
     """Removes a control group once it is empty; the last process may need a moment to go."""
-    for _ in range(100):
-        try:
-            os.rmdir(folder)
-        except FileNotFoundError:
+    for _ in range(ROUNDS):
+        if is_removed(folder):
             return
-        except OSError:
-            time.sleep(0.002)
-        else:
-            return
+        time.sleep(PAUSE_S)
+
+
+def is_removed(folder: str) -> bool:
+    """Tries once to remove a control group; returns whether it is gone."""
+    try:
+        os.rmdir(folder)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 # -- in the child --------------------------------------------------------------------------------

@@ -2,6 +2,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from legato.functions.runtime_api import (
     BODY_LIMIT,
     Answered,
@@ -31,14 +33,23 @@ class Client:
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[tuple[RuntimeApi, Client, list[Signal]]]:
+async def opened(*, known: bool = True) -> AsyncIterator[tuple[RuntimeApi, Client, list[Signal]]]:
     told: list[Signal] = []
-    api = RuntimeApi(told.append)
-    await api.open()
+    asked: list[object] = []
+
+    def is_its(*ends: object) -> bool:
+        asked.append(ends)
+        return known
+
+    api = RuntimeApi(told.append, is_its)
+    api.open()
+    await api.serve()
     host, port = api.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
+    ours, theirs = (writer.get_extra_info(name) for name in ("peername", "sockname"))
     try:
         yield api, Client(reader, writer), told
+        assert asked in ([], [(ours, theirs)])  # once a connection
     finally:
         writer.close()
         await api.close()
@@ -146,3 +157,42 @@ async def test_nothing_can_be_given_to_who_asks_no_more() -> None:
         except ConnectionError:
             return
         raise AssertionError("it was given to nobody")
+
+
+async def test_another_process_is_refused_and_has_taken_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with opened(known=False) as (api, client, told):
+        client.sends("GET", "invocation/next")
+        client.sends("GET", "invocation/next")
+        assert (await client.gets()).startswith(b"HTTP/1.1 403 Forbidden\r\n")
+        assert await client.gets() == b""
+        assert told == []
+        with pytest.raises(ConnectionError):
+            api.give(WORK)
+    assert f"not its function's is refused at {api.address}" in caplog.text
+
+
+async def test_who_connects_before_it_is_known_who_may_is_judged_as_well() -> None:
+    told: list[Signal] = []
+    api = RuntimeApi(told.append, lambda *_: False)
+    api.open()
+    host, port = api.address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        Client(reader, writer).sends("GET", "invocation/next")
+        await api.serve()
+        assert b" 403 " in await reader.read()
+    finally:
+        writer.close()
+        await api.close()
+    assert told == []
+
+
+async def test_one_that_has_only_been_opened_is_closed() -> None:
+    api = RuntimeApi(list[Signal]().append, lambda *_: True)
+    api.open()
+    await api.close()
+    await api.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(*api.address.split(":"))
