@@ -199,7 +199,7 @@ class Turns:
 
     async def _fire(self, live: Live, moment_ms: int) -> None:
         """Lets everything happen that was due by then, one by one; then puts it to rest."""
-        if live.failure is not None:
+        if live.failure is not None and live.conversation.status == WAITING:  # else it is parked
             await self._settle(self._turn(live), parked_with=live.failure)
             return
         for _ in range(MOST_TIMERS):

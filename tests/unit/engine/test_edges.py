@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from legato import App, Cancelled, Chat
+from legato.app import operate
 from legato.app.runtime import RuntimeSettings
 from legato.engine import journal, turns
 from legato.engine.cache import LiveCache
@@ -61,6 +62,16 @@ async def bug(chat: Chat) -> None:
 @app.command("lost")
 async def lost(chat: Chat) -> None:
     await chat.goto("nowhere")
+
+
+@app.command("after")
+async def after(chat: Chat) -> None:
+    await chat.run(quick)
+    raise RuntimeError("a bug")
+
+
+async def quick() -> None:
+    return None
 
 
 class Fickle(MemoryStore):
@@ -149,6 +160,15 @@ async def test_an_event_for_a_turn_in_its_middle_waits_for_its_end():
 
 
 # -- parked ones -----------------------------------------------------------------------------------
+
+
+async def test_a_retry_that_fails_again_says_so_once():
+    async with running(app, settings=COLD) as world:
+        await world.says("/after")
+        await operate.retry(world.store, KEY, world.clock.now_ms())
+        await world.runtime.tick()
+        await world.rest()
+        assert world.said == [app.apology] * 2
 
 
 async def test_a_parked_conversation_is_ended_by_a_cancellation_and_by_nothing_else():
