@@ -14,6 +14,7 @@ from typing import Any
 from legato.abc import Clock
 from legato.model.ordered import Ordered
 from legato.model.records import OutboxItem, Settled
+from legato.outbox.backlog import Backlog
 from legato.outbox.lanes import BUSY, IDLE, PARKED, READY, Alarms, Asked, Lane
 from legato.outbox.limits import TICK_S, BotLimits, Gate, Pace
 from legato.outbox.settler import Settler
@@ -34,6 +35,9 @@ class Dispatcher:
         settler: Is seen to whenever it has something to write.
         on_idle: Called whenever there may be nothing left to do.
         concurrency: How many lanes are sent to at once.
+
+    Attributes:
+        backlog: Is told of lanes of broadcasts. Set before anything is queued.
     """
 
     __slots__ = (
@@ -46,6 +50,7 @@ class Dispatcher:
         "_ready",
         "_settler",
         "_workers",
+        "backlog",
         "lanes",
         "tasks",
     )
@@ -68,6 +73,7 @@ class Dispatcher:
         self._ready: deque[Lane] = deque()
         self._workers = 0
         self._bulk_lanes = 0
+        self.backlog: Backlog
         self.lanes: dict[str, Lane] = {}
         self.tasks: Ordered[asyncio.Task[None]] = Ordered()
         """All that runs, for whoever must cancel it."""
@@ -103,6 +109,7 @@ class Dispatcher:
             lane = self.lanes[name] = Lane(name)
             if name.endswith(BULK):
                 self._bulk_lanes += 1
+                self.backlog.opened(name)
         return lane
 
     def forget(self, lane: Lane) -> None:
@@ -110,6 +117,7 @@ class Dispatcher:
         del self.lanes[lane.name]
         if lane.name.endswith(BULK):
             self._bulk_lanes -= 1
+            self.backlog.closed(lane.name)
 
     def waiting(self) -> set[str]:
         """The items' own lanes: a broadcast's is that of its chat."""

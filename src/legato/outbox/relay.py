@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -14,25 +12,20 @@ from legato.abc.observer import Observer
 from legato.errors import Unavailable
 from legato.model.events import Address
 from legato.model.ordered import Ordered
-from legato.model.records import DEAD, QUEUED, SENDING, UNKNOWN, Call, OutboxItem, Settled
+from legato.model.records import DEAD, QUEUED, UNKNOWN, Call, OutboxItem, Settled
 from legato.model.shards import slot_of
 from legato.outbox.acks import Acks
+from legato.outbox.backlog import Backlog
 from legato.outbox.dispatch import BULK
 from legato.outbox.lanes import IDLE, Asked
-from legato.outbox.ours import Ours, abandon, emptied, lane_slot, wanted
+from legato.outbox.ours import Ours, abandon, emptied, lane_slot
+from legato.outbox.recovery import Only, Recovery
 from legato.outbox.sender import Lookup, OnGone, Sender
 from legato.outbox.settings import RelaySettings, RelayStats
-from legato.outbox.verdicts import careful
 
 __all__ = ["Lookup", "OnGone", "Only", "Relay", "RelaySettings", "RelayStats"]
 
-log: logging.Logger = logging.getLogger("legato.relay")
-
-PAGE = 1000
 LOOK_S = 0.05
-DIED = "the process ended while it was being sent"
-
-Only = Callable[[OutboxItem], bool]
 
 
 class Relay:
@@ -80,11 +73,17 @@ class Relay:
         )
         self._sender.ours = self._ours = ours
         self._lanes = self._sender.dispatch
+        self._recovery = Recovery(store, self._sender, self.known_ids)
+        self._backlog = self._lanes.backlog = self._recovery.backlog = Backlog(
+            store,
+            clock,
+            settings.bulk_lanes,
+            slots=lambda: None if ours is None else ours.slots,
+            known=self.known_ids,
+            take=self._recovery.take,
+            spawn=lambda bot: self._lanes.spawn(self._backlog.refill(bot)),
+        )
         self._acks = Acks(http, clock, settings.acks, self._check_idle)
-        self._recovery: asyncio.Future[None] | None = None
-        self._late: list[OutboxItem | Asked] = []
-        self._read_up_to = self._newest = 0  # ids, of recoveries with a limit
-        self._found: set[int] = set()  # by the last recovery, perhaps before they were offered
         self._idle: Ordered[asyncio.Future[None]] = Ordered()
         self._closed = False
 
@@ -110,11 +109,11 @@ class Relay:
             return
         if self._ours is not None:
             items = [item for item in items if self._ours.owns(slot_of(item.place))]
-        if self._recovery is not None:
-            self._late.extend(items)
+        if self._recovery.running is not None:
+            self._recovery.late.extend(items)
             return
         for item in items:
-            if item.id not in self._found:
+            if item.id not in self._recovery.found and not self._backlog.leaves(item):
                 self._lanes.enqueue(item)
 
     def hold(self, lane: str) -> None:
@@ -139,7 +138,9 @@ class Relay:
     def idle(self, lane: str) -> bool:
         """Whether nothing is queued, held or under way in `lane`: a webhook reply is in order."""
         known = self._lanes.lanes.get(lane)
-        return self._recovery is None and (known is None or not (known.queue or known.holds))
+        return self._recovery.running is None and (
+            known is None or not (known.queue or known.holds)
+        )
 
     def ack(self, call: Call, place: Address) -> None:
         """Sends `call` at once, outside the lanes. Failures are only logged; never waits."""
@@ -178,8 +179,8 @@ class Relay:
         if self._closed:
             raise Unavailable("the relay is closed")
         asked = Asked(item, answer)
-        if self._recovery is not None:
-            self._late.append(asked)
+        if self._recovery.running is not None:
+            self._recovery.late.append(asked)
         else:
             self._lanes.enqueue(asked)
         return await answer
@@ -191,8 +192,8 @@ class Relay:
         Raises:
             Unavailable: The relay was closed before that.
         """
-        while self._recovery is not None:
-            await asyncio.shield(self._recovery)
+        while self._recovery.running is not None:
+            await asyncio.shield(self._recovery.running)
         futures = []
         for name in (lane, lane + BULK):
             known = self._lanes.lanes.get(name)
@@ -223,66 +224,7 @@ class Relay:
         Raises:
             StoreUnavailable: The store cannot be read now; what came before that is queued.
         """
-        if slots is not None:
-            self._sender.pacing.take_over(slots)
-        while self._recovery is not None:
-            await asyncio.shield(self._recovery)
-            if slots is None:
-                return 0
-        if slots is None and self._ours is not None:
-            slots = self._ours.slots
-        if slots is not None and not slots:
-            return 0
-        self._recovery = asyncio.get_running_loop().create_future()
-        seen = self.known_ids()
-        self._found = set()  # what it held was offered long ago
-        try:
-            return await self._take_over(seen, only, slots, pages)
-        finally:
-            self._recovery.set_result(None)
-            self._recovery = None
-            late, self._late = self._late, []
-            for entry in late:
-                if entry.id == 0 or entry.id not in seen:
-                    self._lanes.enqueue(entry)
-
-    async def _take_over(
-        self, seen: set[int], only: Only | None, slots: Collection[int] | None, pages: int
-    ) -> int:
-        limited, taken, resume = pages > 0, 0, 0
-        after = self._read_up_to if limited else 0
-        strangers: Counter[tuple[str, str]] = Counter()
-        while True:
-            page = await self._store.outbox(
-                states=(QUEUED, SENDING), after=after, limit=PAGE, slots=slots
-            )
-            for item in page:
-                after = item.id
-                if item.id in seen or not wanted(self._ours, only, item):
-                    continue
-                seen.add(item.id)
-                if item.state == SENDING and careful(item, item.call):
-                    self._sender.settler.put(
-                        Settled(item.id, UNKNOWN, item.attempts + 1, error=DIED)
-                    )
-                    self.stats.unknown += 1
-                elif self._sender.bot(item.place) is None:
-                    strangers[item.place.platform, item.place.bot] += 1
-                else:
-                    taken += 1
-                    self._found.add(item.id)
-                    self._lanes.enqueue(replace(item, state=QUEUED))
-            if len(page) < PAGE:
-                break
-            pages -= 1
-            if not pages:
-                resume, after = after, max(after, self._newest)
-        if limited:
-            self._read_up_to, self._newest = resume, max(after, self._newest)
-        for (name, bot_id), count in strangers.items():
-            log.warning("%d messages wait for %s bot %s, which is not set up", count, name, bot_id)
-        self._lanes.settle_soon()
-        return taken
+        return await self._recovery.run(only, slots, pages)
 
     async def retry(self, ids: Sequence[int]) -> int:
         """Queues DEAD and UNKNOWN items again, as if committed now; returns how many there were.
@@ -313,7 +255,12 @@ class Relay:
     def left(self) -> int:
         """Items and calls not settled durably yet."""
         queued = sum(len(lane.queue) for lane in self._lanes.lanes.values())
-        return queued + len(self._late) + len(self._sender.settler) + len(self._sender.telling)
+        return (
+            queued
+            + len(self._recovery.late)
+            + len(self._sender.settler)
+            + len(self._sender.telling)
+        )
 
     def waiting(self) -> set[str]:
         """Lanes in which items wait."""
@@ -376,14 +323,14 @@ class Relay:
         """Stops sending. What was not sent stays in the store; what was sent is written once
         more. Whoever waits gets Unavailable. Idempotent.
         """
-        self._closed = True
+        self._closed = self._recovery.closed = True
         sender = self._sender
         tasks = list(self._lanes.tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._acks.close()
-        entries: list[OutboxItem | Asked] = list(self._late)
+        entries: list[OutboxItem | Asked] = list(self._recovery.late)
         for lane in self._lanes.lanes.values():
             entries += lane.queue
             for _, future in lane.waiters:

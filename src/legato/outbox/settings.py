@@ -18,6 +18,8 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
             not knock early.
         acks: Acknowledgements being sent at once.
         recent: Message ids of sent items kept in memory for edits that follow.
+        bulk_lanes: Chats for which a bot has broadcasts in memory; those of others wait in the
+            store. 0 = no limit.
     """
 
     concurrency: int = 256
@@ -28,6 +30,7 @@ class RelaySettings(Struct, frozen=True, kw_only=True):
     persist_over_s: float = 5.0
     acks: int = 32
     recent: int = 4096
+    bulk_lanes: int = 2000
 
 
 class RelayStats(Struct):

@@ -7,7 +7,7 @@ import pytest
 
 from legato.errors import StoreUnavailable
 from legato.model.records import QUEUED, SENDING, UNKNOWN, Call, OutboxItem, Settled
-from legato.outbox import relay as relay_module
+from legato.outbox import recovery as recovery_module
 from tests.unit.outbox.kit import ELSEWHERE, START_MS, World, item, place, virtual
 
 
@@ -34,7 +34,7 @@ async def test_queued_items_are_sent_in_order_before_what_is_offered_meanwhile()
 
 
 def test_recovery_reads_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_module, "PAGE", 3)
+    monkeypatch.setattr(recovery_module, "PAGE", 3)
 
     @virtual
     async def recover() -> None:
@@ -55,7 +55,7 @@ def test_recovery_reads_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_rescan_of_a_long_backlog_reads_what_is_new_and_a_few_pages_of_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(relay_module, "PAGE", 3)
+    monkeypatch.setattr(recovery_module, "PAGE", 3)
 
     @virtual
     async def rescan() -> None:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import Token
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
@@ -20,10 +21,11 @@ from msgspec.structs import replace
 from legato.abc import Clock, HttpRequest, HttpResponse, Platform
 from legato.app.settings import Settings
 from legato.deploy.clock import SystemClock
-from legato.deploy.function.invocation import MARGIN_S, Invocation, Strays
-from legato.deploy.function.start import resume, start, strange
+from legato.deploy.function.closing import Closing, discarded
+from legato.deploy.function.invocation import CANCEL_S, CLOSE_S, CutOff, Invocation, Strays
+from legato.deploy.function.start import Parts, make, opened, resume, strange
 from legato.deploy.signature import check_request, may_reply
-from legato.errors import ConfigError, Forged, StoreError, Unavailable
+from legato.errors import ConfigError, Forged, StoreError, StoreUnavailable, Unavailable
 from legato.model.events import Happened
 from legato.model.shards import SLOTS
 
@@ -60,16 +62,15 @@ class Function:
         self._app = app
         self._flags = flags
         self._strays = Strays()
+        self._closing = Closing()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runtime: Runtime | None = None
         self._resumed = False
-        self._queues: Queues | None = None
-        self._platforms: dict[str, Platform] = {}
+        self._parts: Parts | None = None
         self._left: set[str] = (
             set()
         )  # lanes with something that the last invocation could not deliver
         self._purged_ms = 0
-        self._key = ""
 
     # -- entries ----------------------------------------------------------------------------------
 
@@ -85,25 +86,13 @@ class Function:
         Raises:
             ConfigError, StoreError: It cannot run like this.
         """
-        async with self.invoked(budget_s, takes_in=True) as runtime:
-            # A gateway may serve us below a path of its own: "/prod/telegram", "/api/telegram".
-            name = request.url.partition("?")[0].rpartition("/")[2]
-            platform = self._platforms.get(name)
-            if platform is None:
-                return answer(404, "not found")
-            if request.method != "POST":
-                return answer(405, "POST only", allow="POST")
-            if len(request.body) > BODY_LIMIT:
-                return answer(413, "too large")
-            try:
-                return await self._update(runtime, platform, request)
-            except Forged as error:
-                log.warning("a request to %s was refused: %s", request.url, error)
-                return answer(401, "unauthorized")
-            except Unavailable as error:
-                return later(str(error), error.retry_after_s)
-            except StoreError as error:
-                return later(str(error), 1)
+        try:
+            async with self.invoked(budget_s, takes_in=True) as runtime:
+                return await self._answer(runtime, request)
+        except Unavailable as error:
+            return later(str(error), error.retry_after_s)
+        except StoreUnavailable as error:
+            return later(str(error), 1)
 
     async def trusted(self, platform: str, body: bytes, budget_s: float) -> None:
         """Takes an update from a source that the service has authenticated: a trigger of its own.
@@ -113,7 +102,7 @@ class Function:
             Unavailable, StoreError: It is not finished and must come again.
         """
         async with self.invoked(budget_s) as runtime:
-            found = self._platforms.get(platform)
+            found = self.platform(platform)
             if found is None:
                 raise ConfigError(f"an update of {platform} came, and no token of it is set")
             await self.taken(runtime, found, body)
@@ -130,14 +119,14 @@ class Function:
 
     def platform(self, name: str) -> Platform | None:
         """The adapter of a platform, within an invocation; None if the bot is not there."""
-        return self._platforms.get(name)
+        return self._parts.platforms.get(name) if self._parts is not None else None
 
     async def hosts(self, budget_s: float) -> list[str]:
         """The names of the platforms that it serves."""
         if self._runtime is None:
             async with self.invoked(budget_s):
                 pass  # the first invocation finds them
-        return list(self._platforms)
+        return list(self._parts.platforms) if self._parts is not None else []
 
     async def touch(self, budget_s: float) -> dict[str, int]:
         """Lets what is due happen: a scheduler's tick, or an operator who tries the function.
@@ -190,19 +179,27 @@ class Function:
         """
         from legato.deploy.function import queueing, sources
 
-        async with self.invoked(budget_s) as runtime:
-            queues = self._queues or queueing.Queues(
-                Settings(), runtime.http, self.clock, self.invocation
-            )
-            failures = await queues.worked(
-                runtime, records, lambda record: self._try(runtime, sources.happened(record))
-            )
-            try:
-                await self._tick(runtime)
-            except StoreError as error:  # no reason for what is done to come again
-                log.warning("timers fire with the next tick: %s", error)
-            await self._delivered(runtime, "")
-            return failures
+        # Until it is done: the time may be over at any moment.
+        failures: list[Exception | None] = [Unavailable("no time left") for _ in records]
+        try:
+            async with self.invoked(budget_s) as runtime:
+                queues = self._queues or queueing.Queues(
+                    Settings(), runtime.http, self.clock, self.invocation
+                )
+                await queues.worked(
+                    runtime,
+                    records,
+                    failures,
+                    lambda record: self._try(runtime, sources.happened(record)),
+                )
+                try:
+                    await self._tick(runtime)
+                except StoreError as error:  # no reason for what is done to come again
+                    log.warning("timers fire with the next tick: %s", error)
+                await self._delivered(runtime, "")
+        except (CutOff, StoreUnavailable) as error:
+            log.warning("messages come again: %s", error)
+        return failures
 
     async def _try(self, runtime: Runtime, event: Happened) -> Exception | None:
         try:
@@ -226,36 +223,58 @@ class Function:
         self.invocation.begin(budget_s)
         token = self._strays.begin()
         turns: Collection[asyncio.Task[Any]] = ()
+        cut = False
         try:
-            runtime = self._runtime or await self._start()
-            if not self._resumed and not (takes_in and self._queues and self._queues.takes_in):
-                await resume(runtime, self.clock, self.invocation)
-                self._resumed = True
-            turns = runtime.tasks.running
-            # A Turn is acknowledged early only if it would outlast the invocation.
-            runtime.settings = replace(runtime.settings, ack_after_s=self.invocation.left_s)
-            if self._left:
-                lanes, self._left = self._left, set()
-                await runtime.relay.recover(lambda item: item.lane in lanes)
-            yield runtime
+            async with self.invocation.limited():
+                runtime = self._runtime or await self._start()
+                turns = runtime.tasks.running
+                if not self._resumed and not (takes_in and self._queues and self._queues.takes_in):
+                    await resume(runtime, self.clock, self.invocation)
+                    self._resumed = True
+                # A Turn is acknowledged early only if it would outlast the invocation.
+                runtime.settings = replace(runtime.settings, ack_after_s=self.invocation.left_s)
+                if self._left:
+                    lanes, self._left = self._left, set()
+                    await runtime.relay.recover(lambda item: item.lane in lanes)
+                yield runtime
+        except CutOff:
+            cut = True
+            raise
         finally:
-            if turns and self._runtime is not None:
-                self._runtime.leftovers.look_again()
-            await self._strays.end(token, turns, self.invocation.left_s + MARGIN_S / 2)
-            if self._queues is not None:
-                await self._queues.alarms(self.invocation.wakes)
-            if self._runtime is not None:
-                self._left = self._runtime.relay.waiting()
-                self._runtime.relay.drop(ALL)
+            await self._over(token, turns, cut=cut)
+
+    async def _over(
+        self, token: Token[bool], turns: Collection[asyncio.Task[Any]], *, cut: bool
+    ) -> None:
+        """Ends an invocation. One that was cut off leaves nothing that it used: who knows in what state it is."""
+        runtime = self._runtime
+        if turns and runtime is not None:
+            runtime.leftovers.look_again()
+        await self._strays.end(token, turns, self.invocation.rest_s(CANCEL_S))
+        if self._queues is not None:
+            await self._queues.alarms(self.invocation.wakes)
+        if runtime is None or cut:
+            self._discard()
+        else:
+            self._left = runtime.relay.waiting()
+            runtime.relay.drop(ALL)
+        await self._closing.wait(self.invocation.rest_s(CLOSE_S))
+
+    def _discard(self) -> None:
+        """The next invocation begins anew."""
+        parts, self._parts, self._runtime, self._resumed = self._parts, None, None, False
+        self._left.clear()
+        if parts is not None:
+            self._closing.add(discarded(parts.runtime))
 
     async def stopped(self) -> None:
         """Ends it in order, as tests and servers do; a function service just stops the process."""
-        runtime, self._runtime = self._runtime, None
-        self._resumed = False
+        runtime, self._runtime, self._parts, self._resumed = self._runtime, None, None, False
         self._strays.close()
         if runtime is not None:
             await runtime.stop(1.0)
             await runtime.http.close()
+        await self._closing.end()
 
     def close(self) -> None:
         """The same from outside of its loop."""
@@ -265,17 +284,39 @@ class Function:
         self._loop = None
 
     async def _start(self) -> Runtime:
-        parts = await start(self._app, self._flags, self.clock, self.invocation)
-        self._runtime, self._platforms = parts.runtime, parts.platforms
-        self._queues, self._key = parts.queues, parts.key
-        return parts.runtime
+        self._parts = make(self._app, self._flags, self.clock, self.invocation)
+        self._runtime = await opened(self._parts)
+        return self._runtime
+
+    @property
+    def _queues(self) -> Queues | None:
+        return self._parts.queues if self._parts is not None else None
 
     # -- one update -------------------------------------------------------------------------------
+
+    async def _answer(self, runtime: Runtime, request: HttpRequest) -> HttpResponse:
+        # A gateway may serve us below a path of its own: "/prod/telegram", "/api/telegram".
+        name = request.url.partition("?")[0].rpartition("/")[2]
+        platform = self.platform(name)
+        if platform is None:
+            return answer(404, "not found")
+        if request.method != "POST":
+            return answer(405, "POST only", allow="POST")
+        if len(request.body) > BODY_LIMIT:
+            return answer(413, "too large")
+        try:
+            return await self._update(runtime, platform, request)
+        except Forged as error:
+            log.warning("a request to %s was refused: %s", request.url, error)
+            return answer(401, "unauthorized")
+        except StoreError as error:
+            return later(str(error), 1)
 
     async def _update(
         self, runtime: Runtime, platform: Platform, request: HttpRequest
     ) -> HttpResponse:
-        check_request(platform, request, self._key, self.clock)
+        assert self._parts is not None
+        check_request(platform, request, self._parts.settings.key, self.clock)
         if self._queues is not None and self._queues.takes_in:
             return await self._queues.put(runtime, platform, request.body)
         answers = may_reply(request.headers)

@@ -9,11 +9,12 @@ from legato.app.settings import Settings, load_settings
 from legato.deploy.function.lazy import LazyHttp
 from legato.deploy.parts import hosted_platforms, make_platforms, make_store
 from legato.errors import ConfigError, StoreUnavailable
+from legato.outbox.settings import RelaySettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from legato.abc import Clock, Platform, Store
+    from legato.abc import Clock, Platform
     from legato.app.app import App
     from legato.deploy.function.invocation import Invocation
     from legato.deploy.function.queueing import Queues
@@ -32,20 +33,20 @@ class Parts(NamedTuple):
         runtime: The running bot.
         platforms: By name.
         queues: Those that are set.
-        key: Encrypts what the store keeps.
+        settings: All of them.
     """
 
     runtime: Runtime
     platforms: dict[str, Platform]
     queues: Queues | None
-    key: str
+    settings: Settings
 
 
-async def start(app: App, flags: Mapping[str, str], clock: Clock, invocation: Invocation) -> Parts:
-    """Makes the parts of a process, by its settings.
+def make(app: App, flags: Mapping[str, str], clock: Clock, invocation: Invocation) -> Parts:
+    """Makes the parts of a process, by its settings. Nothing is asked or opened yet.
 
     Raises:
-        ConfigError, StoreError: It cannot run like this.
+        ConfigError: It cannot run like this.
     """
     settings = load_settings(flags, folders=["."])
     platforms = _hosted(app, settings, clock)
@@ -66,15 +67,29 @@ async def start(app: App, flags: Mapping[str, str], clock: Clock, invocation: In
         http=http,
         settings=_knobs(settings, invocation),
     )
-    await _opened(store, settings)
+    return Parts(runtime, {platform.name: platform for platform in platforms}, queues, settings)
+
+
+async def opened(parts: Parts) -> Runtime:
+    """Opens the store, and lets the platforms read what they need of it. If it fails, all is to be discarded.
+
+    Raises:
+        ConfigError, StoreError: It cannot run like this.
+    """
+    runtime = parts.runtime
     try:
-        for platform in platforms:
-            await platform.load(store)
-        app.attach(runtime)
-    except BaseException:
-        await store.close()
-        raise
-    return Parts(runtime, {platform.name: platform for platform in platforms}, queues, settings.key)
+        await runtime.store.open()
+    except StoreUnavailable as error:
+        if parts.settings.store:
+            raise
+        raise ConfigError(
+            f"LEGATO_STORE is not set, and there is no place for a file here ({error}): write "
+            "dynamodb://table?region=eu-central-1 or postgresql://user:password@host/database"
+        ) from error
+    for platform in parts.platforms.values():
+        await platform.load(runtime.store)
+    runtime.app.attach(runtime)
+    return runtime
 
 
 def strange(clock: Clock) -> Only:
@@ -94,18 +109,6 @@ async def resume(runtime: Runtime, clock: Clock, invocation: Invocation) -> None
     await runtime.resume(min(RESUME_S, invocation.left_s / 4))
 
 
-async def _opened(store: Store, settings: Settings) -> None:
-    try:
-        await store.open()
-    except StoreUnavailable as error:
-        if settings.store:
-            raise
-        raise ConfigError(
-            f"LEGATO_STORE is not set, and there is no place for a file here ({error}): write "
-            "dynamodb://table?region=eu-central-1 or postgresql://user:password@host/database"
-        ) from error
-
-
 def _hosted(app: App, settings: Settings, clock: Clock) -> list[Platform]:
     if not settings.web_socket:
         return hosted_platforms(settings, app.prefixes, clock)
@@ -122,7 +125,9 @@ def _knobs(settings: Settings, invocation: Invocation) -> RuntimeSettings:
         reply_last=True,
         step_timeout_s=settings.step_timeout,
         term=invocation,
+        # What is not sent within an invocation leaves memory anyway.
+        relay=RelaySettings(bulk_lanes=0),
     )
 
 
-__all__ = ["STRANGE_MS", "Parts", "resume", "start", "strange"]
+__all__ = ["STRANGE_MS", "Parts", "make", "opened", "resume", "strange"]
