@@ -13,7 +13,7 @@ from typing import Any
 
 from legato.functions.config import load_functions
 from legato.functions.host import Host, Options
-from legato.functions.limits import Limits, find_limits
+from legato.functions.limits import ROOT, Limits, find_limits
 from legato.functions.outcome import Outcome
 
 NODE = shutil.which("node")
@@ -86,7 +86,7 @@ def stands_still(pid: int) -> bool:
         return True
     for line in Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii").splitlines():
         if line.startswith("0::"):
-            for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+            for root in (ROOT, ROOT / "unified"):
                 events = Path(f"{root}/{line[3:]}/cgroup.events")
                 if events.exists():
                     return "frozen 1" in events.read_text(encoding="ascii")
@@ -100,6 +100,13 @@ def may_limit() -> bool:
         return limits.kind != "rlimits"
     finally:
         limits.close()
+
+
+def may_freeze() -> bool:
+    """Whether the kernel can let a control group stand still."""
+    if not may_limit():
+        return False
+    return any(Path(root, "cgroup.procs").exists() for root in (ROOT, ROOT / "unified"))
 
 
 BOTH = [None, Limits()] if os.name == "posix" else []

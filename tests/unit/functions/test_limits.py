@@ -1,7 +1,9 @@
 """Control groups on a folder that looks like them; the real ones are tried by the integration tests."""
 
+import asyncio
 import os
 import pwd
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,87 @@ def test_version_1_has_a_folder_for_each_controller(tmp_path: Path) -> None:
     assert (places[2] / "cpu.cfs_quota_us").read_text() == "50000"
     (places[0] / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 0\n")
     assert not cell.out_of_memory()
+
+
+@pytest.fixture
+def new_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new control group of version 2 has these files."""
+    made = Path.mkdir
+
+    def mkdir(path: Path, *numbers: int, **words: bool) -> None:
+        made(path, *numbers, **words)
+        if "unified" in path.parts:
+            for name in ("cgroup.freeze", "cgroup.kill"):
+                (path / name).write_text("0")
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+
+
+@pytest.mark.usefixtures("new_kernel")
+def test_version_2_beside_version_1_lets_processes_stand_still(tmp_path: Path) -> None:
+    for name in ("memory", "pids", "unified"):
+        (tmp_path / name / "me").mkdir(parents=True)
+    (tmp_path / "unified" / "me" / "cgroup.procs").touch()
+
+    limits = find_limits(tmp_path, "8:pids:/me\n4:memory:/me\n0::/me\n")
+    cell = limits.cell("bot-1", BOT)
+
+    assert limits.kind == "cgroup v1"
+    place = next((tmp_path / "unified" / "me").glob(MINE)) / "bot-1"
+    assert cell.groups[-1] == str(place / "cgroup.procs")
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as leader:
+        cell.freeze(leader.pid)
+        assert (place / "cgroup.freeze").read_text() == "1"
+        cell.thaw(leader.pid)
+        assert (place / "cgroup.freeze").read_text() == "0"
+        cell.kill(leader.pid)
+        assert (place / "cgroup.kill").read_text() == "1"
+        assert leader.wait(20) == -9
+
+
+def test_an_old_version_2_beside_version_1_is_left_alone(tmp_path: Path) -> None:
+    for name in ("memory", "pids", "unified"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "unified" / "cgroup.procs").touch()
+
+    cell = find_limits(tmp_path, "8:pids:/\n4:memory:/\n0::/\n").cell("bot-1", BOT)
+
+    assert len(cell.groups) == 2
+    assert [path.name for path in (tmp_path / "unified").iterdir()] == ["cgroup.procs"]
+
+
+async def test_who_does_not_go_away_is_waited_for_outside_of_the_loop(tmp_path: Path) -> None:
+    procs = tmp_path / "cell" / "cgroup.procs"
+    procs.parent.mkdir()
+    procs.write_text("999999999\n")
+    cell = Cell([procs.parent])
+
+    emptied = asyncio.create_task(cell.emptied())
+    await asyncio.sleep(0)  # others have their turn
+    assert not emptied.done()
+    procs.write_text("")
+    await emptied
+
+    removed = asyncio.create_task(cell.remove())
+    await asyncio.sleep(0)
+    assert not removed.done()
+    procs.unlink()
+    await removed
+    assert not procs.parent.exists()
+
+
+async def test_who_never_goes_away_is_left_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("legato.functions.limits.ROUNDS", 3)
+    (tmp_path / "cgroup.procs").write_text("999999999\n")
+    cell = Cell([tmp_path])
+
+    async with asyncio.timeout(20):
+        await cell.emptied()
+        await cell.remove()
+
+    assert cell.pids() == [999_999_999]
 
 
 @pytest.mark.parametrize("own", ["", "0::/\n", "3:cpu:/\n", "4:memory:/no\n8:pids:/no\n"])
