@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from legato.functions.config import load_functions
 from legato.functions.host import Host, Options
 from legato.functions.limits import ROOT, Limits, find_limits
 from legato.functions.outcome import Outcome
+from tests.integration.run_kit import Bot, environment
 
 NODE = shutil.which("node")
 
@@ -57,6 +62,44 @@ async def call(host: Host, name: str, event: object = None) -> Any:
 async def called(host: Host, name: str, event: object = None) -> Outcome:
     async with asyncio.timeout(30):
         return await host.invoke(name, json.dumps(event).encode())
+
+
+class Functions(Bot):
+    """A running `legato functions`."""
+
+    port = 0
+
+    async def json(
+        self, method: str, path: str, body: object = None, **headers: str
+    ) -> tuple[int, Any]:
+        async with aiohttp.ClientSession() as session:
+            url = f"http://127.0.0.1:{self.port}{path}"
+            data = json.dumps(body) if body is not None else None
+            async with session.request(method, url, data=data, headers=headers) as answer:
+                text = await answer.text()
+                return answer.status, json.loads(text) if text else None
+
+
+@asynccontextmanager
+async def serving(folder: Path, *arguments: str) -> AsyncIterator[Functions]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "legato.cli.main", "functions", str(folder), "--port", "0", *arguments),
+        env=environment(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    one = Functions(process)
+    try:
+        found = re.search(r"functions at http://127.0.0.1:(\d+)", await one.says("held by"))
+        assert found is not None
+        one.port = int(found[1])
+        yield one
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await one.ends()
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -1,11 +1,9 @@
 """`legato functions` in a process of its own: an unchanged bot on Telegram, Invoke, and its end."""
 
 import asyncio
-import json
 import os
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import groupby
@@ -24,8 +22,8 @@ from legato.functions.host import Host
 from legato.functions.meter import PRICES
 from legato.functions.server import Front
 from legato.testing.fake_telegram import FakeTelegram
-from tests.integration.functions_kit import hosted, lives, until, write
-from tests.integration.run_kit import EXAMPLES, SECRET, Bot, environment
+from tests.integration.functions_kit import hosted, lives, serving, until, write
+from tests.integration.run_kit import EXAMPLES, SECRET
 
 PID = """
 import os, subprocess
@@ -35,44 +33,6 @@ def handler(event, context):
     return {"statusCode": 201, "headers": {"x-pid": os.getpid()}, "body": event["rawPath"],
             "cookies": ["a=1", "b=2"]}
 """
-
-
-class Functions(Bot):
-    """A running `legato functions`."""
-
-    port = 0
-
-    async def json(
-        self, method: str, path: str, body: object = None, **headers: str
-    ) -> tuple[int, Any]:
-        async with aiohttp.ClientSession() as session:
-            url = f"http://127.0.0.1:{self.port}{path}"
-            data = json.dumps(body) if body is not None else None
-            async with session.request(method, url, data=data, headers=headers) as answer:
-                text = await answer.text()
-                return answer.status, json.loads(text) if text else None
-
-
-@asynccontextmanager
-async def serving(folder: Path, *arguments: str) -> AsyncIterator[Functions]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "legato.cli.main", "functions", str(folder), "--port", "0", *arguments),
-        env=environment(),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    one = Functions(process)
-    try:
-        found = re.search(r"functions at http://127.0.0.1:(\d+)", await one.says("held by"))
-        assert found is not None
-        one.port = int(found[1])
-        yield one
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await one.ends()
 
 
 async def test_an_unchanged_bot_adds_numbers_between_its_sleeps(tmp_path: Path) -> None:

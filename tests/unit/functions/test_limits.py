@@ -5,6 +5,7 @@ import os
 import pwd
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,8 +94,8 @@ def new_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each new control group of version 2 has these files."""
     made = Path.mkdir
 
-    def mkdir(path: Path, *numbers: int, **words: bool) -> None:
-        made(path, *numbers, **words)
+    def mkdir(path: Path, *mode: Any, **words: bool) -> None:
+        made(path, *mode, **words)
         if "unified" in path.parts:
             for name in ("cgroup.freeze", "cgroup.kill"):
                 (path / name).write_text("0")
