@@ -13,7 +13,7 @@ from legato.platforms.telegram import Telegram
 from legato.stores.memory import MemoryStore
 from legato.testing.clock import FakeClock
 from legato.testing.fake_telegram import FakeTelegram
-from tests.integration.telegram_kit import AiohttpClient
+from tests.integration.telegram_kit import AiohttpClient, opened
 
 
 class Taken:
@@ -273,3 +273,19 @@ async def test_presses_and_messages_of_one_chat_are_one_lane() -> None:
         async with polling(fake, sink):
             await sink.all(2)
     assert order == ["pressed in", "pressed out", "said in", "said out"]
+
+
+async def test_whoever_polls_says_which_webhook_it_removes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with opened() as (fake, call):
+        await call("setWebhook", url="https://bot.example/telegram")
+        async with AiohttpClient() as http:
+            for _ in range(2):  # the second start has nothing to remove, and says nothing
+                telegram = Telegram(fake.token, api=fake.api, clock=FakeClock())
+                await telegram.setup(http, MemoryStore(), "")
+        assert fake.updates.webhook is None
+    said = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert len(said) == 1
+    assert "https://bot.example/telegram" in said[0]
+    assert "LEGATO_PUBLIC_URL" in said[0]

@@ -280,7 +280,7 @@ class Telegram(Platform):
             self._reader.username = name
             await self._keep(store, "username", name)
         if not public_url:
-            await self._ask(http, "deleteWebhook", {"drop_pending_updates": False})
+            await self._remove_webhook(http)
             return
         if not self._secret:
             await self._make_secret(store)
@@ -294,6 +294,19 @@ class Telegram(Platform):
                 "max_connections": self._max_connections,
             },
         )
+
+    async def _remove_webhook(self, http: HttpClient) -> None:
+        """Nothing can be polled for while there is one. It may be a deployed bot's, by mistake."""
+        info = await self._ask(http, "getWebhookInfo", {})
+        url = info.get("url") if isinstance(info, dict) else ""
+        if not url:
+            return
+        log.warning(
+            "the webhook %s of bot %s is removed, since this process polls: set LEGATO_PUBLIC_URL to keep one",
+            url,
+            self._reader.username or self.bot,
+        )
+        await self._ask(http, "deleteWebhook", {"drop_pending_updates": False})
 
     async def _make_secret(self, store: Store) -> None:
         """The first process to come makes the secret, the others take it."""
