@@ -49,7 +49,12 @@ class Signer:
         self._key = b""
 
     def signed(
-        self, headers: dict[str, str], body: bytes, now_s: float, path: str = "/"
+        self,
+        headers: dict[str, str],
+        body: bytes,
+        now_s: float,
+        path: str = "/",
+        query: str = "",
     ) -> dict[str, str]:
         """The headers with those that authenticate the request; all of them are signed.
 
@@ -58,6 +63,7 @@ class Signer:
             body: As it will be sent.
             now_s: Seconds since the Unix epoch. The service refuses what is 15 minutes off.
             path: As it will be sent: what must be percent-encoded in it is.
+            query: The same, its names in alphabetical order.
         """
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
         who = self._credentials
@@ -68,7 +74,7 @@ class Signer:
         lines = "".join([f"{name}:{' '.join(signed[name].split())}\n" for name in names])
         listed = ";".join(names)
         content = hashlib.sha256(body).hexdigest()
-        request = f"POST\n{path.replace('%', '%25')}\n\n{lines}\n{listed}\n{content}"
+        request = f"POST\n{path.replace('%', '%25')}\n{query}\n{lines}\n{listed}\n{content}"
         scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
         digest = hashlib.sha256(request.encode()).hexdigest()
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"

@@ -71,8 +71,9 @@ def judge() -> Iterator[Judge]:
     secret=words,
     token=words | st.just(""),
     region=st.sampled_from(("eu-central-1", "us-east-1", "cn-north-1")),
-    service=st.sampled_from(("dynamodb", "sqs", "execute-api")),
+    service=st.sampled_from(("dynamodb", "sqs", "execute-api", "lambda")),
     path=st.sampled_from(("/", "/prod/%40connections/L0SM9cOFvHcCIhw%3D", "/a_b-c.d~/%2B")),
+    query=st.sampled_from(("", "Qualifier=12", "a=b%20c&d=")),
     more=st.dictionaries(names, values, max_size=4),
     body=st.binary(max_size=200),
     now_s=st.integers(1_000_000_000, 4_000_000_000),
@@ -87,9 +88,10 @@ def test_signatures_are_those_of_botocore(judge: Judge, **case: Any) -> None:
     body = case.pop("body")
     who = Credentials(case["key"], case["secret"], case["token"])
     ours = Signer(who, case["region"], case["service"]).signed(
-        headers, body, case["now_s"], case["path"]
+        headers, body, case["now_s"], case["path"], case["query"]
     )
 
+    case["path"] += f"?{case['query']}" if case["query"] else ""
     case |= {"headers": headers, "body": base64.b64encode(body).decode()}
     theirs = judge.headers(case)
     for name in ("authorization", "x-amz-date", "x-amz-security-token"):

@@ -5,6 +5,7 @@
     WebSocket API                          requestContext.connectionId and eventType: the web chat (websocket.py)
     Records, detail-type                   @app.event: files, rows, messages, schedules (sources.py); letters and
                                            wakes of our own queues (queueing.py)
+    legato: turn                           called by number: what an older version hands over to this one (builds.py)
     anything else                          a touch: timers fire, deliveries that were left are made
 
 The handler is no coroutine, since Lambda's Python runtime calls none; it runs one event loop that lives as
@@ -18,7 +19,8 @@ https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-funct
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from legato.abc import HttpRequest, HttpResponse
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 DEFAULT_S = 10.0
 """Time for an invocation whose context tells none."""
+
+HANDOVER = "LEGATO_HANDOVER"
+"""Is "on" where a version may call the others (builds.py)."""
 
 Answer = dict[str, Any]
 
@@ -52,6 +57,7 @@ class Lambda:
 
     def __init__(self, function: Function) -> None:
         self.function = function
+        function.build = number_of(os.environ)
 
     def __call__(self, event: Any, context: Any = None) -> Answer:
         """Handles one invocation.
@@ -59,9 +65,10 @@ class Lambda:
         Raises:
             ConfigError, StoreError: It cannot run like this.
         """
-        return self.function.run(self._handle(event, time_left_s(context)))
+        own = self.function.build and _is_called(context, self.function.build)
+        return self.function.run(self._handle(event, time_left_s(context), own=bool(own)))
 
-    async def _handle(self, event: Any, budget_s: float) -> Answer:
+    async def _handle(self, event: Any, budget_s: float, *, own: bool) -> Answer:
         request = read_request(event)
         if request is not None and request.method == "GET":
             from legato.deploy.function import websocket
@@ -77,6 +84,10 @@ class Lambda:
             return await websocket.handled(self.function, event, budget_s)
         if isinstance(event, dict) and ("Records" in event or "detail-type" in event):
             return await self._happened(event, budget_s)
+        if own and isinstance(event, dict) and event.get("legato") == "turn":
+            from legato.deploy.function import builds
+
+            return await builds.taken(self.function, event, budget_s)
         return dict(await self.function.touch(budget_s))
 
     async def _happened(self, event: dict[str, Any], budget_s: float) -> Answer:
@@ -106,6 +117,18 @@ class Lambda:
 def _is_socket(event: Any) -> bool:
     about = event.get("requestContext") if isinstance(event, dict) else None
     return isinstance(about, dict) and "connectionId" in about and "eventType" in about
+
+
+def number_of(environ: Mapping[str, str]) -> int:
+    """The number of this version of the function, if its versions are to know of each other; else 0."""
+    version = environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
+    return int(version) if environ.get(HANDOVER) == "on" and version.isdecimal() else 0
+
+
+def _is_called(context: Any, number: int) -> bool:
+    """Whether the function was called by this number of its version. Requests and events come by the alias."""
+    name = str(getattr(context, "invoked_function_arn", ""))
+    return name.rpartition(":")[2] == str(number)
 
 
 def time_left_s(context: Any) -> float:

@@ -32,7 +32,9 @@ from legato.model.shards import SLOTS
 if TYPE_CHECKING:
     from legato.app.app import App
     from legato.app.runtime import Runtime
+    from legato.deploy.function.builds import Builds
     from legato.deploy.function.queueing import Queues
+    from legato.engine.outcomes import Handed, Outcome
 
 T = TypeVar("T")
 
@@ -54,6 +56,10 @@ class Function:
     Args:
         app: The bot.
         flags: Settings that go before the environment.
+
+    Attributes:
+        clock, invocation: What time it is, and how much is left.
+        build: Number of this version of the function, whose conversations other versions know by it; 0 = none.
     """
 
     def __init__(self, app: App, flags: Mapping[str, str]) -> None:
@@ -71,6 +77,8 @@ class Function:
             set()
         )  # lanes with something that the last invocation could not deliver
         self._purged_ms = 0
+        self.build: int = 0
+        self._builds: Builds | None = None
 
     # -- entries ----------------------------------------------------------------------------------
 
@@ -115,7 +123,7 @@ class Function:
         """
         await runtime.receive(platform, body)
         await self._tick(runtime)
-        await self._delivered(runtime, "")
+        await self.delivered(runtime, "")
 
     def platform(self, name: str) -> Platform | None:
         """The adapter of a platform, within an invocation; None if the bot is not there."""
@@ -141,7 +149,7 @@ class Function:
             woken = await self._tick(runtime)
             if self._queues is not None:
                 self.invocation.wakes |= await self._queues.ahead(runtime)
-            await self._delivered(runtime, "")
+            await self.delivered(runtime, "")
             if now_ms - self._purged_ms > PURGE_EVERY_MS:
                 self._purged_ms = now_ms
                 await self._in_time(runtime.purge())
@@ -165,7 +173,7 @@ class Function:
                     Unavailable("one before failed") if failed else await self._try(runtime, event)
                 )
             await self._tick(runtime)
-            await self._delivered(runtime, "")
+            await self.delivered(runtime, "")
             return failures
 
     async def messages(
@@ -196,7 +204,7 @@ class Function:
                     await self._tick(runtime)
                 except StoreError as error:  # no reason for what is done to come again
                     log.warning("timers fire with the next tick: %s", error)
-                await self._delivered(runtime, "")
+                await self.delivered(runtime, "")
         except (CutOff, StoreUnavailable) as error:
             log.warning("messages come again: %s", error)
         return failures
@@ -213,12 +221,15 @@ class Function:
         return None
 
     @asynccontextmanager
-    async def invoked(self, budget_s: float, *, takes_in: bool = False) -> AsyncIterator[Runtime]:
+    async def invoked(
+        self, budget_s: float, *, takes_in: bool = False, quiet: bool = False
+    ) -> AsyncIterator[Runtime]:
         """One invocation, for which the function has so many seconds.
 
         Args:
             budget_s: How many.
             takes_in: It only takes an update in, if updates go into a queue: nothing else is looked for.
+            quiet: Nothing else is looked for in any case: another version of the function does that.
         """
         self.invocation.begin(budget_s)
         token = self._strays.begin()
@@ -228,7 +239,8 @@ class Function:
             async with self.invocation.limited():
                 runtime = self._runtime or await self._start()
                 turns = runtime.tasks.running
-                if not self._resumed and not (takes_in and self._queues and self._queues.takes_in):
+                quiet = quiet or bool(takes_in and self._queues and self._queues.takes_in)
+                if not (self._resumed or quiet):
                     await resume(runtime, self.clock, self.invocation)
                     self._resumed = True
                 # A Turn is acknowledged early only if it would outlast the invocation.
@@ -284,9 +296,19 @@ class Function:
         self._loop = None
 
     async def _start(self) -> Runtime:
-        self._parts = make(self._app, self._flags, self.clock, self.invocation)
+        elsewhere = self._elsewhere if (build := self.build) else None
+        parts = (self._app, self._flags, self.clock, self.invocation)
+        self._parts = make(*parts, build=build, elsewhere=elsewhere)
         self._runtime = await opened(self._parts)
         return self._runtime
+
+    async def _elsewhere(self, build: int, work: Handed) -> Outcome | None:
+        from legato.deploy.function.builds import Builds
+
+        assert self._parts is not None
+        if self._builds is None:
+            self._builds = Builds(self.clock, self.invocation)
+        return await self._builds.hand(self._parts.runtime, build, work)
 
     @property
     def _queues(self) -> Queues | None:
@@ -327,7 +349,7 @@ class Function:
             # A repeated update: whoever had it first may have died before the others were sent.
             await runtime.relay.recover(lambda item: item.lane == received.lane)
         await self._tick(runtime)
-        await self._delivered(runtime, received.lane)
+        await self.delivered(runtime, received.lane)
         if received.reply is None:
             return HttpResponse(200)
         if not runtime.relay.idle(received.lane):
@@ -335,7 +357,7 @@ class Function:
             raise Unavailable("messages before the answer could not be delivered in time")
         return HttpResponse(200, {"content-type": received.reply_type}, received.reply)
 
-    async def _delivered(self, runtime: Runtime, lane: str) -> None:
+    async def delivered(self, runtime: Runtime, lane: str) -> None:
         """Delivers everything, as far as there is time; what is for `lane` goes before all."""
         if runtime.busy:
             await self._in_time(runtime.drained())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from legato.app.runtime import Runtime, RuntimeSettings
 from legato.app.settings import Settings, load_settings
 from legato.deploy.function.lazy import LazyHttp
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from legato.app.app import App
     from legato.deploy.function.invocation import Invocation
     from legato.deploy.function.queueing import Queues
+    from legato.engine.outcomes import Elsewhere
     from legato.outbox.relay import Only
 
 STRANGE_MS = 60_000
@@ -42,8 +45,22 @@ class Parts(NamedTuple):
     settings: Settings
 
 
-def make(app: App, flags: Mapping[str, str], clock: Clock, invocation: Invocation) -> Parts:
+def make(
+    app: App,
+    flags: Mapping[str, str],
+    clock: Clock,
+    invocation: Invocation,
+    *,
+    build: int = 0,
+    elsewhere: Elsewhere | None = None,
+) -> Parts:
     """Makes the parts of a process, by its settings. Nothing is asked or opened yet.
+
+    Args:
+        app: The bot.
+        flags: Settings that go before the environment.
+        clock, invocation: What time it is, and how much is left.
+        build, elsewhere: See RuntimeSettings.
 
     Raises:
         ConfigError: It cannot run like this.
@@ -65,7 +82,7 @@ def make(app: App, flags: Mapping[str, str], clock: Clock, invocation: Invocatio
         platforms=platforms,
         clock=clock,
         http=http,
-        settings=_knobs(settings, invocation),
+        settings=replace(_knobs(settings, invocation), build=build, elsewhere=elsewhere),
     )
     return Parts(runtime, {platform.name: platform for platform in platforms}, queues, settings)
 
