@@ -96,9 +96,11 @@ def deploy(options: argparse.Namespace) -> int:
     """
     options.action, options.target = _meant(list(options.words), options.name)
     if options.eject and not options.action:
-        from legato.deploy.aws.deploying import eject
+        from legato.deploy.aws.ejecting import eject
 
-        eject(_plan(options), Path(options.eject), _say)
+        region = options.region or os.environ.get("AWS_REGION") or ""
+        region = region or os.environ.get("AWS_DEFAULT_REGION", "")
+        eject(_plan(options), Path(options.eject), _say, region)
         return 0
     from legato.deploy.aws.cloud import Cloud
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,55 +17,107 @@ from legato.deploy.aws.deploying import completed, url_of, with_secret
 from legato.deploy.aws.secrets import Kept, versions_after
 from tests.unit.deploy.package_kit import ARCH, HERE, bot_in
 
+AWS = f"""#!{sys.executable}
+# Parameter Store, and an AWS CLI that writes down what else it is told.
+import json, os, sys
+from pathlib import Path
+words, here = sys.argv[1:], Path(os.environ["HERE"])
+told = dict(zip(words, words[1:]))
+with (here / "calls").open("a") as calls:
+    print("aws", *words, file=calls)
+if words[0] == "ssm":
+    file = here / told["--name"].replace("/", "_")
+    old = json.loads(file.read_text()) if file.exists() else None
+    if words[1] == "put-parameter":
+        value = Path(told["--value"].removeprefix("file://")).read_text()
+        file.write_text(json.dumps([value, (old or ["", 0])[1] + 1]))
+    elif old is None:
+        sys.exit("ParameterNotFound")
+    else:
+        print(old["Version" in told["--query"]])
+if words[1] == "describe-stacks":
+    print("https://abc.example/")
+"""
 
-def test_eject_writes_all_that_it_takes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+
+def ejected(tmp_path: Path, *options: str) -> Path:
+    """What --eject writes for a bot, beside stand-ins for the tools that it calls."""
     file = bot_in(tmp_path / "bot", name="ejected_bot.py")
+    out = tmp_path / "out"
+    machine = ["--arch", ARCH, "--python", HERE, "--region", "eu-west-3"]
+    assert main(["deploy", "aws", str(file), "--eject", str(out), *machine, *options]) == 0
+    (tmp_path / "aws").write_text(AWS)
+    (tmp_path / "curl").write_text(
+        '#!/bin/sh\necho "curl $*" >> "$HERE/calls"\necho \'{"ok":true}\'\n'
+    )
+    for tool in ("aws", "curl"):
+        (tmp_path / tool).chmod(0o700)
+    return out
+
+
+def called(out: Path, **environment: str) -> list[str]:
+    """Runs the script from another folder; what it told the tools."""
+    calls = out.parent / "calls"
+    calls.unlink(missing_ok=True)
+    tools = {"PATH": f"{out.parent}:{os.environ['PATH']}", "HERE": str(out.parent), "BUCKET": "b1"}
+    subprocess.run(["sh", str(out / "deploy.sh")], env=tools | environment, check=True)
+    return calls.read_text().splitlines()
+
+
+def test_eject_writes_all_that_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TELEGRAM_TOKEN", "42:very-secret")
     monkeypatch.setenv("API_KEY", "also-secret")
-    out = tmp_path / "out"
 
-    options = ["--env", "GREETING=hello", "--secret", "API_KEY", "--name", "mine"]
-    machine = ["--arch", ARCH, "--python", HERE]
-    code = main(["deploy", "aws", str(file), "--eject", str(out), *machine, *options])
+    out = ejected(tmp_path, "--env", "GREETING=hello", "--secret", "API_KEY", "--name", "mine")
 
-    assert code == 0, capsys.readouterr().err
     template = json.loads((out / "template.json").read_text())
     variables = template["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
     assert variables["GREETING"] == "hello"
-    assert variables["LEGATO_SECRETS"] == "API_KEY:1,TELEGRAM_SECRET:1,TELEGRAM_TOKEN:1"
+    assert variables["LEGATO_SECRETS"] == {
+        "Fn::Sub": "API_KEY:${Secret1},TELEGRAM_SECRET:${Secret2},TELEGRAM_TOKEN:${Secret3}"
+    }
     assert template["Parameters"]["CodeKey"]["Default"].startswith("legato-mine/")
     with zipfile.ZipFile(out / "bot.zip") as archive:
         assert "ejected_bot.py" in archive.namelist()
     script = (out / "deploy.sh").read_text()
-    subprocess.run(["sh", "-n", str(out / "deploy.sh")], check=True)
-    assert '/legato/mine/API_KEY --type SecureString --overwrite --value "${API_KEY:?}"' in script
     for text in (script, json.dumps(template)):
         assert "very-secret" not in text
         assert "also-secret" not in text
 
 
-def test_a_web_chat_needs_no_other_platform(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_ejected_script_deploys_a_changed_secret_as_a_version_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = bot_in(tmp_path / "bot", name="chatting_bot.py")
+    monkeypatch.setenv("TELEGRAM_API", "https://bots.example")
     monkeypatch.delenv("TELEGRAM_TOKEN", raising=False)
-    monkeypatch.setenv("LEGATO_WEB_SOCKET", "wss://made-by-hand.example")
-    out = tmp_path / "out"
+    out = ejected(tmp_path)  # the token is nowhere here: the script asks for it
 
-    options = ["--web-socket", "--arch", ARCH, "--python", HERE]
-    code = main(["deploy", "aws", str(file), "--eject", str(out), *options])
+    first = called(out, TELEGRAM_TOKEN="42:canary", TELEGRAM_SECRET="canary")
+    again = called(out, TELEGRAM_TOKEN="42:canary", TELEGRAM_SECRET="canary", REGION="us-east-1")
+    other = called(out, TELEGRAM_TOKEN="42:canary", TELEGRAM_SECRET="another")
 
-    assert code == 0, capsys.readouterr().err
-    template = json.loads((out / "template.json").read_text())
-    variables = template["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
-    assert variables["LEGATO_WEB_SOCKET"] == template["Outputs"]["WebSocket"]["Value"]
-    assert "made-by-hand" not in json.dumps(template)
-    script = (out / "deploy.sh").read_text()
-    subprocess.run(["sh", "-n", str(out / "deploy.sh")], check=True)
-    assert 'echo "web chat: $' in script
-    assert "TELEGRAM" not in script
+    def versions(calls: list[str]) -> str:
+        (deployed,) = [call for call in calls if "cloudformation deploy" in call]
+        return deployed[deployed.index("Secret1") :]
+
+    found = [versions(calls) for calls in (first, again, other)]
+    assert found == ["Secret1=1 Secret2=1", "Secret1=1 Secret2=1", "Secret1=2 Secret2=1"]
+    for calls, region in ((first, "eu-west-3"), (again, "us-east-1")):
+        assert all(f"--region {region}" in call for call in calls if call.startswith("aws "))
+    assert "--data-urlencode url=https://abc.example/telegram" in first[-1]
+    assert "canary" not in str(first)  # others of this machine see the words of commands
+
+
+def test_the_ejected_script_asks_for_no_token_that_the_bot_has_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TELEGRAM_TOKEN", raising=False)
+
+    out = ejected(tmp_path, "--web-socket", "--public-url", "https://{id}.example/x/")
+
+    calls = called(out)
+    assert [call for call in calls if call.startswith("curl") or " ssm " in call] == []
+    assert "base='https://'\"$id\"'.example/x'" in (out / "deploy.sh").read_text()
 
 
 @pytest.mark.parametrize(

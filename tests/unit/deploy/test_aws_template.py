@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from legato.deploy.aws.ejecting import with_versions
 from legato.deploy.aws.place import Place, place_of
 from legato.deploy.aws.role import ON_TABLE
 from legato.deploy.aws.template import Wanted, rate, template, text_of
@@ -75,6 +76,7 @@ def linted(folder: Path, templates: dict[str, dict[str, Any]]) -> list[str]:
 
 def test_cfn_lint_finds_nothing_and_would_find_what_is_wrong(tmp_path: Path) -> None:
     templates = {name: changed(**changes) for name, changes in VARIANTS.items()}
+    templates["ejected"] = with_versions(changed(), sorted(WANTED.secrets))
     broken = changed()
     broken["Resources"]["UrlInvokePermission"]["Properties"]["InvokedByUrl"] = True
 

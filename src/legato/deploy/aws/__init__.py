@@ -9,7 +9,7 @@
     versions.py   what was published, and which one is live
     talks.py      open conversations: can other code go on with them?
     webhook.py    setWebhook, getWebhookInfo, and requests through the real way
-    deploying.py, steering.py   the commands
+    deploying.py, ejecting.py, steering.py   the commands
 
 All state is in the account: nothing is kept on this machine. boto3 is imported by cloud.py alone and never
 runs in a function.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets as chance
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -157,44 +156,6 @@ def diff(plan: Plan, cloud: Cloud, say: Say) -> bool:
     return bool(changes.found)
 
 
-def eject(plan: Plan, folder: Path, say: Say) -> None:
-    """Writes template, zip and the commands for them into a folder; AWS is not asked."""
-    made = build(plan.entry, plan.target)
-    settings = with_secret(plan.settings)
-    _, secret = carried(settings)
-    names = dict.fromkeys(sorted(secret | plan.secrets), 1)
-    wanted = wanted_of(plan, made, settings, names)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bot.zip").write_bytes(made.archive)
-    (folder / "template.json").write_text(text_of(template(wanted)), encoding="utf-8")
-    place = plan.place
-    lines = [
-        "#!/bin/sh",
-        "# What `legato deploy aws` does, by the AWS CLI. Secrets are read from the environment.",
-        "set -eu",
-        ': "${BUCKET:?a bucket for the zip}"',
-        *[
-            f'aws ssm put-parameter --name {place.parameters}{name} --type SecureString --overwrite --value "${{{name}:?}}"'
-            for name in names
-        ],
-        f'aws s3 cp bot.zip "s3://$BUCKET/{place.key(made.sha256)}"',
-        f"aws cloudformation deploy --stack-name {place.stack} --template-file template.json \\",
-        f'  --parameter-overrides CodeBucket="$BUCKET" CodeKey={place.key(made.sha256)} \\',
-        "  --capabilities CAPABILITY_IAM",
-        f"url=$(aws cloudformation describe-stacks --stack-name {place.stack} \\",
-        "  --query \"Stacks[0].Outputs[?OutputKey=='Url'].OutputValue\" --output text)",
-    ]
-    if settings.telegram_token or not plan.web_socket:
-        lines += [
-            'curl -sS "https://api.telegram.org/bot$TELEGRAM_TOKEN/setWebhook" \\',
-            '  -d url="${url%/}/telegram" -d secret_token="$TELEGRAM_SECRET"',
-        ]
-    if plan.web_socket:
-        lines.append('echo "web chat: ${url%/}/"')
-    (folder / "deploy.sh").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    say(f"{folder}: template.json, bot.zip, deploy.sh")
-
-
 # -- doing -----------------------------------------------------------------------------------------
 
 
@@ -294,7 +255,6 @@ __all__ = [
     "connected",
     "deploy",
     "diff",
-    "eject",
     "url_of",
     "wanted_of",
     "with_secret",

@@ -10,6 +10,7 @@
     archive.py       a zip that is the same each time, and its size
     build.py         all of it
     configs.py       what to tell Yandex and Google
+    shell.py         lines of such scripts
 
 Nothing of it runs in a function.
 """

@@ -33,7 +33,7 @@ def config_of(
         secrets: Names of those that are.
         zipped: Bytes of the zip.
     """
-    secrets = sorted({*named_secrets(secrets), STORE})  # a database's address holds its password
+    secrets = sorted({*_named(secrets), STORE})  # a database's address holds its password
     if manifest.service == "yandex":
         return _yandex(manifest, archive, variables, secrets, zipped)
     if manifest.service == "google":
@@ -41,7 +41,7 @@ def config_of(
     return ""
 
 
-def named_secrets(secrets: Sequence[str]) -> list[str]:
+def _named(secrets: Sequence[str]) -> list[str]:
     """Names of the secrets that a bot wants where it is deployed, by those that are set here."""
     found = set(secrets) or set(USUAL)
     if "TELEGRAM_TOKEN" in found:  # whoever is told of the webhook must know its secret
@@ -157,4 +157,4 @@ def _name(app: str) -> str:
     return f"legato-{text or 'bot'}"[:60].rstrip("-")
 
 
-__all__ = ["config_of", "named_secrets"]
+__all__ = ["USUAL", "config_of"]
