@@ -10,6 +10,8 @@ SOAK ?= 10
 WORKERS := -n logical --maxprocesses=8 --max-worker-restart=0
 # What the type checker reads besides `files` of pyproject.toml, as far as it exists.
 TYPED := src tests conftest.py $(wildcard examples bench docs/conf.py)
+# Some containers set it: each process of the tests would compile anew all that it imports, for half of its time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup servers run demo cluster test soak check static fmt lint types layers cov docs bench bench-cluster lock news clean
 
