@@ -152,10 +152,11 @@ class Builds:
         if answer.status == 200 and "x-amz-function-error" not in answer.headers:
             return _read(build, answer.body)
         if answer.status == 200:
-            # Its process is over: nobody else delivers what it had said.
-            await runtime.relay.recover(lambda item: item.lane == lane)
             why = _text(answer)
             log.error("conversation %s ended the process of version %d: %s", work.key, build, why)
+            # Nobody else delivers what it had said, and that goes before what is said now.
+            await runtime.relay.recover(lambda item: item.lane == lane)
+            await self._said(runtime, lane)
             raise Unavailable(f"version {build} failed: {why}")
         kind = _kind(answer)
         if answer.status == 404 and kind == "ResourceNotFound":
@@ -211,7 +212,7 @@ async def taken(function: Function, event: dict[str, Any], budget_s: float) -> d
     try:
         async with function.invoked(min(budget_s, left_s), quiet=True) as runtime:
             answer = await _worked(function, runtime, work)
-    except Unavailable as error:
+    except (StoreError, Unavailable) as error:
         answer = _later(error)
     found: dict[str, Any] = msgspec.to_builtins(answer)
     return found
