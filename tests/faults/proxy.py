@@ -23,6 +23,7 @@ class Proxy:
         port: Where clients connect.
         latency, jitter: Seconds that each piece waits, on its way up and on its way down.
         hole: Bytes are taken and go nowhere until it is False again.
+        hole_after: After so many more pieces in either direction, `hole` becomes True; then it is None again.
         refuse: New connections are closed at once.
         cut_up, cut_down: The connection that carries this many bytes more to the server (from it) is
             cut there; then it is None again.
@@ -40,6 +41,7 @@ class Proxy:
         self.port = 0
         self.latency = self.jitter = 0.0
         self.hole = self.refuse = False
+        self.hole_after: int | None = None
         self.cut_up: int | None = None
         self.cut_down: int | None = None
         self.chunk = 65536
@@ -73,6 +75,11 @@ class Proxy:
         trace: TracebackType | None,
     ) -> None:
         await self.close()
+
+    @property
+    def open_now(self) -> int:
+        """Connections that are open, those to the server not counted."""
+        return len(self._tasks)
 
     def cut(self) -> None:
         """Closes all connections, as a server that dies does."""
@@ -125,6 +132,9 @@ class Proxy:
 
     async def _pump(self, source: asyncio.StreamReader, sink: Writer, cut: str) -> None:
         while data := await source.read(self.chunk):
+            if self.hole_after is not None:
+                self.hole = self.hole_after == 0
+                self.hole_after = None if self.hole else self.hole_after - 1
             while self.hole:  # noqa: ASYNC110 # a plain attribute is easier to set than an event
                 await asyncio.sleep(0.02)
             if self.latency or self.jitter:

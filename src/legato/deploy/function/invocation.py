@@ -5,23 +5,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from contextvars import ContextVar, Token
 from typing import Any
 from weakref import WeakSet
 
 import legato
 from legato.abc import Clock
-from legato.app.tasks import cancelled
 from legato.engine.term import Term
+from legato.errors import Unavailable
 
 MARGIN_S = 0.5
 """Kept for answering, of the time that is left."""
+CUT_S = 0.3
+"""What still hangs then is let go of: a store that does not answer."""
+CANCEL_S = 0.2
+"""So much before the end nothing is waited for any more that was let go of."""
+CLOSE_S = 0.1
+"""The same, for what is closed."""
 GUARD_S = 2.0
 """No step is started when less than this is left, or less than a quarter of all the time."""
 GRACE_MS = 2000
 """An interrupted Turn is gone on with so long after the end of its invocation."""
 _KNOWN = (os.path.dirname(legato.__file__), os.path.dirname(asyncio.__file__))  # noqa: PTH120  # pathlib is slow to import
+
+_DRIVERS = (f"{os.sep}asyncpg{os.sep}",)
+"""What of theirs is left tells of a connection that was dropped, and nothing of the bot."""
 
 ROUNDS = 10
 """Rounds of the loop in which cancelled steps come to their end."""
@@ -30,6 +40,13 @@ _WITHIN: ContextVar[bool] = ContextVar("legato_invocation", default=False)
 log: logging.Logger = logging.getLogger("legato.function")
 
 Task = asyncio.Task[Any]
+
+
+class CutOff(Unavailable):
+    """The time is over, and something was waited for that did not come."""
+
+    def __init__(self) -> None:
+        super().__init__("the store did not answer within the invocation")
 
 
 class Invocation(Term):
@@ -63,6 +80,41 @@ class Invocation(Term):
     def left_s(self) -> float:
         """Seconds until the answer must be on its way."""
         return max(0.0, self.until - self._clock.monotonic())
+
+    def rest_s(self, spare_s: float) -> float:
+        """Seconds until there are only so many left of all."""
+        return max(0.0, self.until + MARGIN_S - spare_s - self._clock.monotonic())
+
+    @asynccontextmanager
+    async def limited(self) -> AsyncIterator[None]:
+        """Lets nothing that is awaited within outlast the invocation.
+
+        Raises:
+            CutOff: Something would have.
+        """
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle | None = None
+        limit = asyncio.timeout(None)
+
+        def look() -> None:
+            nonlocal timer
+            rest_s = self.rest_s(CUT_S)  # a clock of tests may have stood still meanwhile
+            if rest_s:
+                timer = loop.call_later(rest_s, look)
+            else:
+                limit.reschedule(loop.time())
+
+        try:
+            async with limit:
+                look()
+                yield
+        except TimeoutError as error:
+            if limit.expired():
+                raise CutOff from error
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def may_begin(self) -> bool:
         return self.left_s > self._guard_s
@@ -103,6 +155,8 @@ class Strays:
         longer to end than `within_s` is left as it is: the answer does not wait for it.
         """
         _WITHIN.reset(token)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within_s
         if turns:
             names = (task.get_name() for task in turns)
             log.error(
@@ -110,21 +164,20 @@ class Strays:
                 "more time, or its steps a limit (timeout=)",
                 ", ".join(sorted(n for n in names if not n.startswith("Task-"))) or "a Turn",
             )
-            await cancelled([*turns])
+            await _ended([*turns], within_s)
             for _ in range(ROUNDS):  # what its steps have started is told by them
                 await asyncio.sleep(0)
         strays = [task for task in self._tasks if not task.done()]
         self._tasks.clear()
         for task in strays:
+            if _is_drivers(task):
+                continue
             log.error(
                 "%s was still running when the invocation ended, and is cancelled: the machine stands still "
                 "between invocations. Await it in a step (chat.run)",
                 getattr(task.get_coro(), "__qualname__", task.get_name()),
             )
-        if strays:
-            for task in strays:
-                task.cancel()
-            await asyncio.wait(strays, timeout=min(GRACE_MS / 1000, within_s))
+        await _ended(strays, min(GRACE_MS / 1000, max(0.0, until - loop.time())))
 
     def close(self) -> None:
         """Lets go of the loop."""
@@ -143,10 +196,22 @@ class Strays:
         return task
 
 
+async def _ended(tasks: Collection[Task], within_s: float) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=within_s)
+
+
+def _is_drivers(task: Task) -> bool:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return any(part in str(code.co_filename) for part in _DRIVERS) if code is not None else False
+
+
 def _is_foreign(coro: Any) -> bool:
     """Whether it is of code that is not Legato's."""
     code = getattr(coro, "cr_code", None)
     return code is not None and not str(code.co_filename).startswith(_KNOWN)
 
 
-__all__ = ["GRACE_MS", "MARGIN_S", "Invocation", "Strays"]
+__all__ = ["CANCEL_S", "CLOSE_S", "GRACE_MS", "MARGIN_S", "CutOff", "Invocation", "Strays"]

@@ -121,8 +121,10 @@ class Queues:
 
     # -- out --------------------------------------------------------------------------------------
 
-    async def worked(self, runtime: Runtime, records: Sequence[Record], happen: Happen) -> Failures:
-        """Works on messages of SQS; returns what went wrong with each.
+    async def worked(
+        self, runtime: Runtime, records: Sequence[Record], failures: Failures, happen: Happen
+    ) -> None:
+        """Works on messages of SQS; leaves in `failures` what went wrong with each, None if nothing did.
 
         Groups are worked on side by side, the messages of one in order. What follows a failed one in its
         group is not tried: it would overtake.
@@ -137,7 +139,6 @@ class Queues:
         lanes = {lane for record in records if (lane := self._left_in(record))}
         if lanes:
             await runtime.relay.recover(lambda item: item.lane in lanes)
-        failures: Failures = [None] * len(records)
         groups: dict[str, list[int]] = {}
         for number, record in enumerate(records):
             group = _attribute(record, "MessageGroupId")
@@ -157,7 +158,6 @@ class Queues:
                         return
 
         await _all([in_order(numbers) for numbers in (*groups.values(), *alone)])
-        return failures
 
     def _left_in(self, record: Record) -> str:
         """The lane of a message that was handed out before: whoever had it may have died before its answers were

@@ -136,8 +136,7 @@ class Link:
         try:
             if not self._door.where.pgbouncer:
                 return await connection.fetch(query, *args)
-            async with connection.transaction():  # holds the pooler's connection
-                return await connection.fetch(query, *args)
+            return await _in_transaction(connection, query, args)
         except BaseException as error:
             self.failed(error)
             raise
@@ -178,6 +177,21 @@ class Link:
                 await connection.close(timeout=2)
             except Exception:  # noqa: BLE001 - it is gone either way
                 connection.terminate()
+
+
+async def _in_transaction(connection: Connection, query: str, args: Sequence[Any]) -> list[Any]:
+    """Runs a statement in a transaction, which holds the pooler's connection. Who is cancelled rolls nothing
+    back: the answer might never come, and the connection is dropped.
+    """
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        rows = await connection.fetch(query, *args)
+    except Exception:
+        await transaction.rollback()
+        raise
+    await transaction.commit()
+    return rows
 
 
 class Door:

@@ -112,10 +112,13 @@ class PostgresStore(Store, Leases):
             raise refused_at_start(error, where.name) from error
         try:
             await migrate(connection, where, create=self._create)
+        except asyncio.CancelledError:
+            connection.terminate()  # whoever cancels has no time for a goodbye that may hang, too
+            raise
         except Exception as error:
-            raise refused_at_start(error, where.name) from error
-        finally:
             await connection.close(timeout=2)
+            raise refused_at_start(error, where.name) from error
+        await connection.close(timeout=2)
         # One connection for batches, so that a page of rows keeps no commit waiting.
         self._pool = Pool(door, max(1, where.pool - 1))
         self._writing = Pool(door, 1) if where.pool > 1 else self._pool
