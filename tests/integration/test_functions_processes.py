@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -324,6 +325,21 @@ async def test_who_has_died_a_moment_ago_is_not_given_anything(tmp_path: Path) -
 
         assert (await call(host, "echo"))["pid"] != pid
         await until(lambda: not lives(pid))
+
+
+async def test_who_was_killed_and_not_yet_missed_is_not_given_anything(tmp_path: Path) -> None:
+    write(tmp_path, "echo", ECHO)
+    async with hosted(tmp_path, look_s=60) as host:
+        for _ in range(5):
+            pid = (await call(host, "echo"))["pid"]
+            await until(lambda: host.pools["echo"].states()["frozen"] == 1)
+
+            os.kill(pid, signal.SIGKILL)
+            while lives(pid):
+                time.sleep(0.001)  # noqa: ASYNC251 # the runtime is in this loop: it cannot see it
+
+            assert (await call(host, "echo"))["pid"] != pid
+        assert host.meter.sums["echo"].crashes == 0
 
 
 async def test_new_code_runs_in_new_processes(tmp_path: Path) -> None:

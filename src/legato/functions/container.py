@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import shutil
 import signal
 import time
@@ -229,6 +230,8 @@ class Container:
         loop = asyncio.get_running_loop()
         killer = loop.call_later(kill_after_s, self.kill) if kill_after_s is not None else None
         try:
+            if self._reaping is not None or _is_readable(self._pidfd):
+                raise ConnectionError("it has died, and the loop has not come to that yet")
             self._api.give(work)
             self.thaw()  # it finds the event when it wakes
             self._enter(State.BUSY)
@@ -366,6 +369,13 @@ class Container:
 
     def _enter(self, state: State) -> None:
         self.state, self.since = state, time.monotonic()
+
+
+def _is_readable(descriptor: int) -> bool:
+    """A pidfd is once its process has ended."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _node(function: Function) -> list[str]:
