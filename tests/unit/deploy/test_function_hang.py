@@ -5,17 +5,23 @@ import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from legato import App, Chat
+from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
+from legato.deploy.function.google import google
+from legato.deploy.function.yandex import Yandex
 from legato.errors import StoreUnavailable, Unavailable
 from legato.stores.sqlite import SQLiteStore
 from legato.testing.fake_telegram import FakeTelegram
-from tests.unit.deploy.function_kit import SECRET, TOKEN, Service
+from tests.unit.deploy.function_kit import SECRET, TOKEN, Context, Service, request
 from tests.unit.deploy.queue_kit import CREDENTIALS, FakeSqs, fake_sqs, record
+from tests.unit.deploy.socket_kit import ANN, a_site, event
+from tests.unit.deploy.socket_victim import greeter
 
 CALLS = ("open", "get", "load", "commit", "due", "find", "outbox", "mail")
 TICK = {"legato": "tick"}
@@ -115,16 +121,16 @@ def text(answer: dict[str, Any]) -> str:
 def test_a_cold_start_that_hangs_is_answered_and_the_next_one_begins_anew(
     service: Service, stuck: Stuck, call: str
 ) -> None:
-    event = service.update("/start")
+    update = service.update("/start")
     stuck.calls = {call}
-    answer = service.invoke(event, SHORT_MS)
+    answer = service.invoke(update, SHORT_MS)
     if call != "due":  # what only timers need holds up no answer
         assert (answer["statusCode"], answer["headers"]["retry-after"]) == (503, "1")
     assert (stuck.waiting, tasks(service.process)) == (0, set())
     assert len(stuck.open) == (call == "due")
 
     stuck.calls = set()
-    assert text(service.invoke(event)) == "Name?"
+    assert text(service.invoke(update)) == "Name?"
     assert len(stuck.open) == 1
 
 
@@ -133,15 +139,15 @@ def test_a_warm_process_whose_store_hangs_answers_and_goes_on_later(
     service: Service, stuck: Stuck, call: str
 ) -> None:
     service.says("/start")
-    event = service.update("Bob")
+    update = service.update("Bob")
     stuck.calls = {call}
-    answer = service.invoke(event, SHORT_MS)
+    answer = service.invoke(update, SHORT_MS)
     if call == "commit":  # nothing else is needed
         assert answer["statusCode"] == 503
     assert (stuck.waiting, tasks(service.process)) == (0, set())
 
     stuck.calls = set()
-    assert text(service.invoke(event)) == "Hello Bob"
+    assert text(service.invoke(update)) == "Hello Bob"
     assert len(stuck.open) == 1
 
 
@@ -202,13 +208,13 @@ def test_what_was_done_before_the_store_hung_is_not_done_again(
 def test_a_store_that_cannot_even_be_closed_holds_up_no_answer_and_is_closed_later(
     service: Service, stuck: Stuck
 ) -> None:
-    event = service.update("/start")
+    update = service.update("/start")
     stuck.calls = {"find", "close"}
-    assert service.invoke(event, SHORT_MS)["statusCode"] == 503
+    assert service.invoke(update, SHORT_MS)["statusCode"] == 503
     assert stuck.waiting == 1
 
     stuck.calls = set()
-    assert text(service.invoke(event)) == "Name?"
+    assert text(service.invoke(update)) == "Name?"
     assert len(stuck.open) == 2
     stuck.free.set()
     service.invoke(TICK)
@@ -226,3 +232,42 @@ def test_a_store_that_cannot_be_opened_now_asks_for_the_update_again(
         patch.setattr(SQLiteStore, "open", refuse)
         assert service.invoke(service.update("/start"))["statusCode"] == 503
     assert service.says("/start") == "Name?"
+
+
+# -- other ways in ---------------------------------------------------------------------------------
+
+
+def test_yandexs_requests_are_answered_too(service: Service, stuck: Stuck) -> None:
+    update = service.update("/start")
+    asked = {"httpMethod": "POST", "url": "/telegram"} | {k: update[k] for k in ("headers", "body")}
+    handler = Yandex(service.process)
+    stuck.calls = {"find"}
+    answer = handler(asked, Context(SHORT_MS))
+    assert (answer["statusCode"], answer["headers"]["retry-after"]) == (503, "1")
+    stuck.calls = set()
+    assert text(handler(asked, Context())) == "Name?"
+
+
+def test_googles_ticks_are_answered_too(service: Service, stuck: Stuck) -> None:
+    handler: Any = google(service.app, timeout_s=SHORT_MS / 1000)
+    tick = SimpleNamespace(
+        path="/tick", method="POST", headers={}, query_string=b"", get_data=lambda: b""
+    )
+    stuck.calls = {"find"}
+    assert handler(tick)[1] == 503
+    stuck.calls = set()
+    assert handler(tick) == {"woken": 0, "left": 0}
+    handler.function.close()
+
+
+@pytest.mark.parametrize(
+    "asked", [request("GET", "/"), event("link=", "MESSAGE", json.dumps({"session": ANN}))]
+)
+def test_pages_of_the_web_chat_are_answered_too(
+    tmp_path: Path, stuck: Stuck, asked: dict[str, Any]
+) -> None:
+    with a_site(greeter(), tmp_path) as site:
+        stuck.calls = {"find"}
+        assert Lambda(site.process)(asked, Context(SHORT_MS))["statusCode"] == 503
+        stuck.calls = set()
+        assert site.invoke(asked)["statusCode"] == 200

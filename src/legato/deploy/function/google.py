@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from legato.abc import HttpRequest
 from legato.app.nowhere import NAME
 from legato.deploy.function.core import Function, later
-from legato.errors import Unavailable
+from legato.errors import StoreError, Unavailable
 from legato.model.events import Address, Happened
 
 if TYPE_CHECKING:
@@ -66,7 +66,11 @@ async def _http(function: Function, request: Any, budget_s: float) -> Any:
     url = f"{request.path}?{query}" if query else request.path
     found = HttpRequest(request.method, url, headers, request.get_data())
     if request.method == "POST" and request.path == "/tick":
-        return await function.touch(budget_s)
+        try:
+            return await function.touch(budget_s)
+        except (Unavailable, StoreError) as error:
+            response = later(str(error), 1)
+            return response.body, response.status, response.headers
     response = await function.request(found, budget_s)
     return response.body, response.status, response.headers
 

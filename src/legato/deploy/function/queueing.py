@@ -23,6 +23,7 @@ import msgspec
 
 from legato.abc import Clock, HttpClient, HttpResponse, Platform
 from legato.app.letters import DEAD_BYTES, letters
+from legato.deploy.function.invocation import CLOSE_S
 from legato.deploy.parts import make_sender
 from legato.engine import journal
 from legato.errors import ConfigError, StoreError, Unavailable
@@ -44,8 +45,6 @@ SUSPECT_AFTER = 2
 BUG_TRIES = 3
 """A letter that fails so often for a bug outside of any dialog is put aside."""
 AT_ONCE = 64
-ALARM_S = 0.3
-"""Alarms are sent for so long, even when there is no time left: it is kept for the answer."""
 EARLY_MS = 1000
 """A wake that comes so early is waited for."""
 AHEAD_MS = 75_000
@@ -259,7 +258,7 @@ class Queues:
         if not soon:
             return
         try:
-            async with asyncio.timeout(max(ALARM_S, self._invocation.left_s)):
+            async with asyncio.timeout(self._invocation.rest_s(CLOSE_S)):
                 await self._timers.wake(soon)
         except (Unavailable, TimeoutError) as error:
             log.warning(

@@ -275,6 +275,17 @@ async def handled(function: Function, event: dict[str, Any], budget_s: float) ->
         return {"statusCode": 403}
     if frame.id and not _ID.fullmatch(frame.id):
         return {"statusCode": 400}
+    link = str(about["connectionId"]), api_of(about)
+    try:
+        return {"statusCode": await _came(function, user, frame, link, budget_s)}
+    except Unavailable as error:
+        log.warning("a page is to come again: %s", error)
+        return {"statusCode": 503}
+
+
+async def _came(
+    function: Function, user: str, frame: Frame, link: tuple[str, str], budget_s: float
+) -> int:
     async with function.invoked(budget_s) as runtime:
         web = function.platform("web")
         if not isinstance(web, SocketWeb):
@@ -282,14 +293,13 @@ async def handled(function: Function, event: dict[str, Any], budget_s: float) ->
                 "a page of the web chat wrote, and LEGATO_WEB_SOCKET is not set: set it to the address of "
                 "the WebSocket API (wss://...)"
             )
-        link = str(about["connectionId"]), api_of(about)
         if frame.id:
             return await _wrote(function, runtime, web, user, frame, link=link)
         kept = (await web.change(user, lambda room: None, link=link))[1]
         if kept.seq != frame.seq:
             news = {"seq": kept.seq, "changes": [("name", web.title), ("history", kept.entries)]}
             await post(runtime.http, link[1], link[0], news)
-    return {"statusCode": 200}
+    return 200
 
 
 async def _wrote(
@@ -300,14 +310,14 @@ async def _wrote(
     frame: Frame,
     *,
     link: tuple[str, str],
-) -> dict[str, Any]:
+) -> int:
     """A visitor wrote or pressed something: shows it, works on it, and says that it was taken."""
     name = frame.id
     try:
         wrote = said(frame, pressed=bool(frame.data))
     except ValueError as error:
         await post(runtime.http, link[1], link[0], {"refused": name, "why": str(error)})
-        return {"statusCode": 200}
+        return 200
     wrote = msgspec.structs.replace(
         wrote, id=f"{user}.{name}", user=user, at_ms=function.clock.now_ms()
     )
@@ -322,7 +332,7 @@ async def _wrote(
         wait_s = error.retry_after_s if isinstance(error, Unavailable) else 1
         status, news = 503, {"again": name, "after_s": max(1, wait_s)}
     await post(runtime.http, link[1], link[0], news)
-    return {"statusCode": status}
+    return status
 
 
 def _show(room: Room, wrote: Said) -> None:
@@ -339,8 +349,13 @@ async def page(function: Function, request: HttpRequest, budget_s: float) -> Htt
     path = request.url.partition("?")[0]
     if path != "/" and path not in _FILES:
         return None
-    async with function.invoked(budget_s):
-        web = function.platform("web")
+    try:
+        async with function.invoked(budget_s):
+            web = function.platform("web")
+    except Unavailable as error:
+        from legato.deploy.function.core import later
+
+        return later(str(error), error.retry_after_s)
     if not isinstance(web, SocketWeb):
         return None
     headers = {

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from legato.abc import HttpRequest
+from legato.abc import HttpRequest, HttpResponse
 from legato.app.nowhere import NAME
 from legato.deploy.function.aws import Answer, answered, headers_of, read_body, time_left_s
-from legato.deploy.function.core import Function
-from legato.errors import ConfigError
+from legato.deploy.function.core import Function, later
+from legato.errors import ConfigError, StoreUnavailable, Unavailable
 from legato.model.events import Address, Happened
 
 if TYPE_CHECKING:
@@ -71,10 +71,7 @@ class Yandex:
     async def _handle(self, event: Any, budget_s: float) -> Answer:
         event = event if isinstance(event, dict) else {}
         if isinstance(event.get("httpMethod"), str):
-            platforms = await self.function.hosts(budget_s)
-            return answered(
-                event, await self.function.request(_request(event, platforms), budget_s)
-            )
+            return answered(event, await self._requested(event, budget_s))
         if "update_id" in event:
             if not self._trigger:
                 raise ConfigError(BARE)
@@ -85,6 +82,16 @@ class Yandex:
             if error is not None:
                 raise error  # the trigger invokes the function again
         return {"happened": len(found)}
+
+    async def _requested(self, event: dict[str, Any], budget_s: float) -> HttpResponse:
+        clock = self.function.clock
+        begun = clock.monotonic()
+        try:
+            platforms = await self.function.hosts(budget_s)
+        except (Unavailable, StoreUnavailable) as error:
+            return later(str(error), 1)
+        left_s = budget_s - (clock.monotonic() - begun)
+        return await self.function.request(_request(event, platforms), left_s)
 
 
 def _request(event: dict[str, Any], platforms: list[str]) -> HttpRequest:
