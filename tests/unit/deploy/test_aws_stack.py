@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -55,6 +55,79 @@ def test_a_stack_that_is_being_changed_is_left_alone() -> None:
     with pytest.raises(ConfigError, match="is being changed"):
         prepared(script)
     assert not script.words("create_change_set")
+
+
+def test_what_is_under_way_is_waited_for_before_anything_is_changed() -> None:
+    told: list[str] = []
+    states = ["CREATE_IN_PROGRESS", "CREATE_IN_PROGRESS", "CREATE_COMPLETE"]
+    script = Scripted(describe_stacks=stacks(*states))
+
+    ready = stack.settled(clouded(script), PLACE, told.append)
+
+    assert ready == stack.Stack("CREATE_COMPLETE", {"Table": "t"})
+    assert told == [
+        "legato-adder is being changed (CREATE_IN_PROGRESS): waiting for the end of that"
+    ]
+    script = Scripted(describe_stacks=stacks("DELETE_IN_PROGRESS", "DELETE_IN_PROGRESS", ""))
+    assert stack.settled(clouded(script), PLACE, told.append) is None
+    script = Scripted(describe_stacks=stacks("REVIEW_IN_PROGRESS"))  # it is made anew
+    assert stack.settled(clouded(script), PLACE, told.append) is not None
+
+
+@pytest.mark.parametrize(
+    ("state", "cure"),
+    [
+        ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name legato-adder` frees it"),
+        ("DELETE_FAILED", "destroy` again deletes the rest"),
+    ],
+)
+def test_a_stack_that_is_stuck_is_told_with_what_frees_it(state: str, cure: str) -> None:
+    script = Scripted(describe_stacks=stacks(state))
+
+    with pytest.raises(ConfigError, match=f"cannot be changed .{state}.: .*{cure}"):
+        stack.settled(clouded(script), PLACE, lambda text: None)
+
+
+def test_a_stack_of_our_name_that_somebody_else_made_is_left_alone() -> None:
+    theirs = {
+        "Stacks": [{"StackStatus": "ROLLBACK_COMPLETE", "Tags": [{"Key": "x", "Value": "y"}]}]
+    }
+    script = Scripted(describe_stacks=[theirs])
+
+    with pytest.raises(ConfigError, match="legato-adder that Legato did not make: --name"):
+        prepared(script)
+
+    assert [name for name, _ in script.calls] == ["describe_stacks"]
+    ours = {"Stacks": [theirs["Stacks"][0] | {"Tags": [{"Key": stack.TAG, "Value": "adder"}]}]}
+    found = stack.found(clouded(Scripted(describe_stacks=[ours])), PLACE)
+    assert found is not None
+    assert found.ours
+
+
+def test_a_change_of_somebody_else_at_the_same_time_is_told() -> None:
+    changes = stack.Changes("c", (), new=False)
+    script = Scripted(execute_change_set=[refused("InvalidChangeSetStatus", "is OBSOLETE")])
+    with pytest.raises(ConfigError, match="by somebody else at the same time: try again"):
+        stack.carry_out(clouded(script), PLACE, changes)
+    script = Scripted(
+        describe_stacks=stacks("UPDATE_COMPLETE"),
+        describe_change_set=[refused("ChangeSetNotFound")],
+    )
+    with pytest.raises(ConfigError, match="by somebody else at the same time: try again"):
+        prepared(script)
+
+
+@pytest.mark.parametrize(
+    ("state", "deleted"), [("REVIEW_IN_PROGRESS", 1), ("CREATE_IN_PROGRESS", 0)]
+)
+def test_a_look_at_a_new_stack_does_not_delete_what_somebody_makes_meanwhile(
+    state: str, deleted: int
+) -> None:
+    script = Scripted(describe_stacks=stacks(state))
+
+    stack.drop(clouded(script), PLACE, stack.Changes("c", (), new=True))
+
+    assert len(script.words("delete_stack")) == deleted
 
 
 def test_a_change_set_tells_all_its_pages_and_why_it_failed() -> None:
@@ -118,6 +191,31 @@ def test_a_change_that_fails_tells_what_failed_first() -> None:
         ConfigError, match="ROLLBACK_COMPLETE: Queue: a queue of this name was just"
     ):
         stack.carry_out(clouded(script), PLACE, stack.Changes("c", (), new=False))
+
+
+def test_what_failed_first_is_found_however_much_has_happened_since() -> None:
+    script = Scripted()
+
+    def page(*found: tuple[str, str, str]) -> Callable[..., dict[str, Any]]:
+        def mine(**words: Any) -> dict[str, Any]:
+            answer = events(script, *found)
+            answer["StackEvents"] = answer["StackEvents"][: len(found)]
+            return answer | {"NextToken": f"after {words.get('NextToken', '')}"}
+
+        return mine
+
+    def last(**words: Any) -> dict[str, Any]:
+        assert words["NextToken"] == "after after "
+        return events(
+            script, ("Queue", "CREATE_FAILED", "it is there"), ("Queue", "CREATE_IN_PROGRESS", "")
+        )
+
+    ended = page((PLACE.stack, "ROLLBACK_COMPLETE", ""))
+    cancelled = page(("Role", "CREATE_FAILED", "cancelled"))
+    script._answers["describe_stack_events"] = [ended, cancelled, last] * 2
+
+    with pytest.raises(ConfigError, match="ROLLBACK_COMPLETE: Queue: it is there"):
+        stack.carry_out(clouded(script), PLACE, stack.Changes("c", (), new=True))
 
 
 def test_the_end_of_an_older_change_is_not_taken_for_that_of_this_one() -> None:

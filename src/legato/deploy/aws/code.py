@@ -48,7 +48,8 @@ def ensure_bucket(cloud: Cloud, bucket: str) -> None:
     where: dict[str, Any] = {}
     if cloud.region != "us-east-1":
         where = {"CreateBucketConfiguration": {"LocationConstraint": cloud.region}}
-    s3.create_bucket(Bucket=bucket, **where)
+    made = partial(s3.create_bucket, Bucket=bucket, **where)
+    cloud.refused(made, "BucketAlreadyOwnedByYou")  # another deployment of ours was faster
     s3.put_public_access_block(
         Bucket=bucket,
         PublicAccessBlockConfiguration={

@@ -14,11 +14,11 @@ from legato.deploy.aws import code, secrets, stack, talks, versions, webchat, we
 from legato.deploy.aws.cloud import Cloud
 from legato.deploy.aws.place import Place
 from legato.deploy.aws.template import Wanted, template, text_of
-from legato.deploy.package.build import Package, build
+from legato.deploy.package.build import build
 from legato.deploy.package.carried import carried
 from legato.deploy.package.entry import Entry
 from legato.deploy.package.target import Target
-from legato.errors import ConfigError
+from legato.errors import ConfigError, Unavailable
 
 Say = Callable[[str], None]
 
@@ -97,14 +97,14 @@ def with_secret(settings: Settings) -> Settings:
     return settings
 
 
-def wanted_of(plan: Plan, made: Package, settings: Settings, kept: dict[str, int]) -> Wanted:
-    """The stack that a plan asks for."""
+def wanted_of(plan: Plan, sha256: str, settings: Settings, kept: dict[str, int]) -> Wanted:
+    """The stack that a plan asks for, with the package of that sum."""
     plain, _ = carried(settings)
     return Wanted(
         place=plan.place,
         target=plan.target,
-        sha256=made.sha256,
-        entry=made.manifest.entry,
+        sha256=sha256,
+        entry=plan.entry.target,
         variables=plain | plan.variables,
         secrets=kept,
         memory=plan.memory,
@@ -137,9 +137,9 @@ def _parts(plan: Plan, cloud: Cloud) -> tuple[Settings, dict[str, secrets.Kept],
 
 def diff(plan: Plan, cloud: Cloud, say: Say) -> bool:
     """Says what a deployment would change, and changes nothing; whether there is anything."""
-    made = build(plan.entry, plan.target)
     settings, stored, secret = _parts(plan, cloud)
     after = secrets.versions_after(stored, secret)
+    made = build(plan.entry, plan.target)
     for name in sorted(secret):
         if name not in stored or stored[name].value != secret[name]:
             say(f"secret  {name} ({'changed' if name in stored else 'new'})")
@@ -148,7 +148,8 @@ def diff(plan: Plan, cloud: Cloud, say: Say) -> bool:
         reports = asyncio.run(talks.misfits(cloud, old.outputs["Table"], plan.entry.app))
         if reports:
             say(f"this code cannot replay open conversations: {talks.told(reports)}")
-    changes = _prepared(plan, cloud, wanted_of(plan, made, settings, after))
+    wanted = wanted_of(plan, made.sha256, settings, after)
+    changes = _prepared(plan, cloud, wanted, _bucket(plan, cloud, old))
     for one in changes.found:
         say(one.text)
     if changes.found or changes.new:
@@ -166,39 +167,126 @@ def deploy(plan: Plan, cloud: Cloud, say: Say) -> Deployed:
         ConfigError: It cannot be deployed; what was there is as it was, if the message does not say
             otherwise.
     """
+    place = plan.place
     settings, stored, secret = _parts(plan, cloud)
-    old = stack.found(cloud, plan.place)
-    if old is not None and "Table" in old.outputs and not plan.force:
-        _check_talks(plan, cloud, old.outputs["Table"])
+    old = stack.settled(cloud, place, say)
+    bucket = _bucket(plan, cloud, old)
+    _check(plan, settings, stored, old, cloud, say=say)
     made = build(plan.entry, plan.target)
     say(f"package {made.size.text}, sha256 {made.sha256[:12]}")
-    kept = secrets.store(cloud, plan.place, stored, secret)
-    wanted = wanted_of(plan, made, settings, kept)
-    bucket = plan.bucket or code.bucket_of(cloud)
-    template(wanted)  # before anything is sent
+    kept = secrets.store(cloud, place, stored, secret)
     code.ensure_bucket(cloud, bucket)
-    code.upload(cloud, bucket, plan.place.key(made.sha256), made.archive)
-    changes = _prepared(plan, cloud, wanted)
-    for one in changes.found:
-        say(one.text)
+    code.upload(cloud, bucket, place.key(made.sha256), made.archive)
+    changes = _prepared(plan, cloud, wanted_of(plan, made.sha256, settings, kept), bucket)
+    before = versions.live(cloud, place) if _works(old) else 0
     if changes.found:
-        ready = stack.carry_out(cloud, plan.place, changes)
+        ready = _carried_out(cloud, place, changes, before, say)
     else:
-        stack.drop(cloud, plan.place, changes)
-        ready = stack.known(cloud, plan.place)
+        stack.drop(cloud, place, changes)
+        ready = stack.known(cloud, place)
         say("the stack is as it should be")
     number = int(ready.outputs["Version"])
-    if versions.live(cloud, plan.place) != number:
-        versions.move(cloud, plan.place, number)  # after a rollback
+    if versions.live(cloud, place) != number:
+        versions.move(cloud, place, number)  # after a rollback
         say(f"version {number} is live again")
-    _prune(cloud, plan.place, bucket, say)
+    _prune(cloud, place, bucket, ready.outputs["Table"], say)
     url = url_of(ready.outputs["Url"], plan.public_url)
-    tried = asyncio.run(connected(plan.entry, settings, cloud, ready.outputs, url))
+    try:
+        tried = asyncio.run(connected(plan.entry, settings, cloud, ready.outputs, url))
+    except (ConfigError, Unavailable) as error:
+        back = "; `legato deploy aws rollback` goes back" if before not in (0, number) else ""
+        raise ConfigError(f"version {number} is live, but {error} (deploy again{back})") from error
     return Deployed(url, number, bool(changes.found), made.sha256, tried)
 
 
-def _prune(cloud: Cloud, place: Place, bucket: str, say: Say) -> None:
-    old = versions.prune(cloud, place)
+def _carried_out(
+    cloud: Cloud, place: Place, changes: stack.Changes, before: int, say: Say
+) -> stack.Stack:
+    """Changes the stack. If that fails, the version that was live before is live after it as well: CloudFormation
+    knows nothing of a rollback of ours, and takes its alias back to where it had put it.
+    """
+    for one in changes.found:
+        say(one.text)
+    say("CloudFormation is at work: that may take some minutes")
+    try:
+        return stack.carry_out(cloud, place, changes)
+    except KeyboardInterrupt:
+        say(
+            "CloudFormation goes on by itself; the same command again waits for its end, and goes on"
+        )
+        raise
+    except ConfigError:
+        now = stack.found(cloud, place)
+        ended = now is not None and not now.status.endswith("_IN_PROGRESS")
+        if before and ended and versions.live(cloud, place) != before:
+            versions.move(cloud, place, before)
+            say(f"version {before} is live, as it was")
+        raise
+
+
+# -- what is looked at first -----------------------------------------------------------------------
+
+
+def _works(old: stack.Stack | None) -> bool:
+    return old is not None and "Table" in old.outputs
+
+
+def _check(
+    plan: Plan,
+    settings: Settings,
+    stored: dict[str, secrets.Kept],
+    old: stack.Stack | None,
+    cloud: Cloud,
+    *,
+    say: Say,
+) -> None:
+    """Finds out before anything is changed what would fail, or would be regretted."""
+    template(wanted_of(plan, "", settings, {}))
+    webhook.platforms_of(plan.entry.app, settings)
+    asyncio.run(_check_tokens(settings, say))
+    if old is None or not _works(old) or plan.force:
+        return
+    _check_bot(plan, settings, stored)
+    reports = asyncio.run(talks.misfits(cloud, old.outputs["Table"], plan.entry.app))
+    if reports:
+        raise ConfigError(
+            f"this code cannot replay {len(reports)} open conversations, which would begin anew or stand still: "
+            f"{talks.told(reports)}. Change it so that it can (docs: Changing code), or --force"
+        )
+
+
+async def _check_tokens(settings: Settings, say: Say) -> None:
+    from legato.deploy.transport import Transport
+
+    http = Transport()
+    try:
+        if settings.telegram_token:
+            await webhook.webhook_info(settings, http)
+    except Unavailable as error:
+        say(f"{error}; without it the webhook cannot be set, but the function can be changed")
+    finally:
+        await http.close()
+
+
+def _check_bot(plan: Plan, settings: Settings, stored: dict[str, secrets.Kept]) -> None:
+    """Two bots may have the same name: the second must not take the place of the first by mistake."""
+    kept = stored.get("TELEGRAM_TOKEN")
+    old = kept.value.partition(":")[0] if kept else ""
+    new = settings.telegram_token.partition(":")[0]
+    if old and new and old != new:
+        raise ConfigError(
+            f"{plan.place.stack} is the bot {old} of Telegram, and the token here is of the bot {new}: give this one a "
+            "--name of its own, or --force it into the other's place"
+        )
+
+
+# -- after it --------------------------------------------------------------------------------------
+
+
+def _prune(cloud: Cloud, place: Place, bucket: str, table: str, say: Say) -> None:
+    # After a rollback, whoever stands in a version's dialogs goes on in it.
+    spared = set(asyncio.run(talks.seen(cloud, table)).builds.values())
+    old = versions.prune(cloud, place, spared)
     if old:
         code.keep(cloud, bucket, place, {one.sha256 for one in versions.published(cloud, place)})
         say(f"forgotten: version {', '.join(map(str, old))}")
@@ -228,23 +316,18 @@ def url_of(own: str, public_url: str) -> str:
     return (public_url.replace("{id}", label) or own).rstrip("/")
 
 
-def _check_talks(plan: Plan, cloud: Cloud, table: str) -> None:
-    reports = asyncio.run(talks.misfits(cloud, table, plan.entry.app))
-    if reports:
-        raise ConfigError(
-            f"this code cannot replay {len(reports)} open conversations, which would begin anew or stand still: "
-            f"{talks.told(reports)}. Change it so that it can (docs: Changing code), or --force"
-        )
+def _bucket(plan: Plan, cloud: Cloud, old: stack.Stack | None) -> str:
+    """Where zips go: as it is said, else where they went before."""
+    return plan.bucket or (old.outputs.get("Bucket", "") if old else "") or code.bucket_of(cloud)
 
 
-def _prepared(plan: Plan, cloud: Cloud, wanted: Wanted) -> stack.Changes:
-    bucket = plan.bucket or code.bucket_of(cloud)
+def _prepared(plan: Plan, cloud: Cloud, wanted: Wanted, bucket: str) -> stack.Changes:
     return stack.prepare(
         cloud,
         plan.place,
         text_of(template(wanted)),
         {"CodeBucket": bucket, "CodeKey": plan.place.key(wanted.sha256)},
-        {"legato:bot": plan.place.name},
+        {stack.TAG: plan.place.name},
     )
 
 

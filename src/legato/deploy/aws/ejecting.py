@@ -31,7 +31,7 @@ def eject(plan: Plan, folder: Path, say: Say, region: str = "") -> None:
     names = sorted(secret | plan.secrets)
     if not secret and not settings.twitch_client_id and not plan.web_socket:
         names = sorted({*names, *USUAL})  # they are set where the script runs
-    wanted = wanted_of(plan, made, settings, dict.fromkeys(names, 1))
+    wanted = wanted_of(plan, made.sha256, settings, dict.fromkeys(names, 1))
     found = with_versions(template(wanted), names)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bot.zip").write_bytes(made.archive)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable
 from secrets import token_hex
 from typing import Any
 
@@ -17,6 +17,16 @@ GOOD = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 ENDED = ("_COMPLETE", "_FAILED")
 UNBORN = ("REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
 NOTHING = ("didn't contain changes", "No updates are to be performed")
+STUCK = {
+    "UPDATE_ROLLBACK_FAILED": "`aws cloudformation continue-update-rollback --stack-name {name}` frees it",
+    "DELETE_FAILED": "`legato deploy aws destroy` again deletes the rest",
+}
+"""States from which nothing can be changed, and what can be done."""
+GONE = ("ChangeSetNotFound", "InvalidChangeSetStatus")
+"""How a change set is refused that another change has made void."""
+MEANWHILE = "{name} was changed by somebody else at the same time: try again"
+TAG = "legato:bot"
+"""Of our stacks."""
 
 
 class Stack(Struct, frozen=True):
@@ -25,10 +35,12 @@ class Stack(Struct, frozen=True):
     Attributes:
         status: As CloudFormation says.
         outputs: By name.
+        ours: Whether we made it.
     """
 
     status: str
     outputs: dict[str, str]
+    ours: bool = True
 
 
 class Change(Struct, frozen=True):
@@ -77,7 +89,8 @@ def found(cloud: Cloud, place: Place) -> Stack | None:
     if not stacks:
         return None
     outputs = {one["OutputKey"]: one["OutputValue"] for one in stacks[0].get("Outputs", ())}
-    return Stack(stacks[0]["StackStatus"], outputs)
+    ours = "Table" in outputs or TAG in {tag["Key"] for tag in stacks[0].get("Tags", ())}
+    return Stack(stacks[0]["StackStatus"], outputs, ours)
 
 
 def known(cloud: Cloud, place: Place) -> Stack:
@@ -95,6 +108,44 @@ def known(cloud: Cloud, place: Place) -> Stack:
     return stack
 
 
+def settled(cloud: Cloud, place: Place, say: Callable[[str], None]) -> Stack | None:
+    """The bot's stack as one that can be changed, None if there is none. What is under way, of a command that was
+    stopped or of somebody else, is waited for.
+
+    Raises:
+        ConfigError: It cannot be changed.
+    """
+    stack = found(cloud, place)
+    if stack is not None and _busy(stack):
+        say(f"{place.stack} is being changed ({stack.status}): waiting for the end of that")
+        watched(lambda: not _busy(found(cloud, place)), f"the change of {place.stack}")
+        stack = found(cloud, place)
+    _check(place, stack)
+    return stack
+
+
+def _busy(stack: Stack | None) -> bool:
+    return (
+        stack is not None and stack.status.endswith("_IN_PROGRESS") and stack.status not in UNBORN
+    )
+
+
+def _check(place: Place, stack: Stack | None) -> None:
+    if stack is None:
+        return
+    if not stack.ours:
+        raise ConfigError(
+            f"there is a stack {place.stack} that Legato did not make: --name gives the bot another one"
+        )
+    if _busy(stack):
+        raise ConfigError(
+            f"{place.stack} is being changed ({stack.status}): wait for the end of that"
+        )
+    if stack.status in STUCK:
+        cure = STUCK[stack.status].format(name=place.stack)
+        raise ConfigError(f"{place.stack} cannot be changed ({stack.status}): {cure}")
+
+
 def prepare(
     cloud: Cloud, place: Place, body: str, parameters: dict[str, str], tags: dict[str, str]
 ) -> Changes:
@@ -104,20 +155,12 @@ def prepare(
         ConfigError: The template cannot be used, or the stack is in no state to be changed.
     """
     stack = found(cloud, place)
+    _check(place, stack)
     if stack is not None and stack.status in UNBORN:
         remove(cloud, place)  # it never worked, so there is nothing in it
         stack = None
-    if stack is not None and stack.status.endswith("_IN_PROGRESS"):
-        raise ConfigError(
-            f"{place.stack} is being changed ({stack.status}): wait for the end of that"
-        )
     formation = cloud("cloudformation")
-    name = f"legato-{hashlib.sha256((body + repr(parameters)).encode()).hexdigest()[:16]}"
-    cloud.maybe(
-        lambda: formation.delete_change_set(StackName=place.stack, ChangeSetName=name),
-        ABSENT,
-        "ChangeSetNotFound",
-    )
+    name = f"legato-{token_hex(8)}"  # another one's, at the same time, is not ours
     formation.create_change_set(
         StackName=place.stack,
         ChangeSetName=name,
@@ -136,7 +179,12 @@ def _changes(cloud: Cloud, place: Place, name: str) -> tuple[Change, ...]:
     answer: dict[str, Any] = {}
 
     def made() -> bool:
-        answer.update(formation.describe_change_set(StackName=place.stack, ChangeSetName=name))
+        described = cloud.maybe(
+            lambda: formation.describe_change_set(StackName=place.stack, ChangeSetName=name), *GONE
+        )
+        if described is None:
+            raise ConfigError(MEANWHILE.format(name=place.stack))
+        answer.update(described)
         return answer["Status"] not in ("CREATE_PENDING", "CREATE_IN_PROGRESS")
 
     watched(made, "the change set", 300)
@@ -169,9 +217,12 @@ def drop(cloud: Cloud, place: Place, changes: Changes) -> None:
     cloud.maybe(
         lambda: formation.delete_change_set(StackName=place.stack, ChangeSetName=changes.name),
         ABSENT,
-        "ChangeSetNotFound",
+        *GONE,
     )
-    if changes.new:
+    left = found(cloud, place) if changes.new else None
+    if (
+        left is not None and left.status == "REVIEW_IN_PROGRESS"
+    ):  # nobody else has made it meanwhile
         formation.delete_stack(StackName=place.stack)
 
 
@@ -184,9 +235,15 @@ def carry_out(cloud: Cloud, place: Place, changes: Changes) -> Stack:
     token = (
         f"legato-{token_hex(8)}"  # events carry it: the state of before is not taken for the end
     )
-    cloud("cloudformation").execute_change_set(
-        StackName=place.stack, ChangeSetName=changes.name, ClientRequestToken=token
+    formation = cloud("cloudformation")
+    refused = cloud.refused(
+        lambda: formation.execute_change_set(
+            StackName=place.stack, ChangeSetName=changes.name, ClientRequestToken=token
+        ),
+        *GONE,
     )
+    if refused:
+        raise ConfigError(MEANWHILE.format(name=place.stack))
     ends: list[str] = []
 
     def ended() -> bool:
@@ -204,13 +261,18 @@ def carry_out(cloud: Cloud, place: Place, changes: Changes) -> Stack:
 
 
 def _events(cloud: Cloud, place: Place, operation: str = "") -> list[dict[str, Any]]:
-    """What happened to the stack last, the newest first; of one operation, if it is named."""
-    answer = cloud("cloudformation").describe_stack_events(StackName=place.stack)
-    return [
-        one
-        for one in answer["StackEvents"]
-        if not operation or one.get("ClientRequestToken") == operation
-    ]
+    """What happened to the stack last, the newest first; all of one operation, if it is named."""
+    formation = cloud("cloudformation")
+    ask = {"StackName": place.stack}
+    events: list[dict[str, Any]] = []
+    while True:
+        answer = formation.describe_stack_events(**ask)
+        page = answer["StackEvents"]
+        mine = [one for one in page if one.get("ClientRequestToken") == operation]
+        events += mine if operation else page
+        if not operation or len(mine) < len(page) or not answer.get("NextToken"):
+            return events
+        ask["NextToken"] = answer["NextToken"]
 
 
 def _reason(events: list[dict[str, Any]]) -> str:
@@ -242,4 +304,16 @@ def remove(cloud: Cloud, place: Place) -> None:
     watched(gone, f"the end of {place.stack}")
 
 
-__all__ = ["Change", "Changes", "Stack", "carry_out", "drop", "found", "known", "prepare", "remove"]
+__all__ = [
+    "TAG",
+    "Change",
+    "Changes",
+    "Stack",
+    "carry_out",
+    "drop",
+    "found",
+    "known",
+    "prepare",
+    "remove",
+    "settled",
+]

@@ -16,7 +16,7 @@ from legato.app.app import App
 from legato.app.settings import Settings
 from legato.deploy.clock import SystemClock
 from legato.deploy.parts import make_platforms
-from legato.errors import ConfigError
+from legato.errors import BadToken, ConfigError, Unavailable
 
 NOTHING = {"telegram": b'{"update_id":0}'}
 """An update that every bot passes over, by platform."""
@@ -163,7 +163,12 @@ async def _timed(http: HttpClient, request: HttpRequest) -> tuple[HttpResponse, 
 
 
 async def webhook_info(settings: Settings, http: HttpClient) -> dict[str, object]:
-    """What Telegram says of the webhook."""
+    """What Telegram says of the webhook.
+
+    Raises:
+        BadToken: It does not know the token.
+        Unavailable: It cannot be reached.
+    """
     from legato.platforms.telegram.platform import API
 
     api = settings.telegram_api or API
@@ -171,14 +176,23 @@ async def webhook_info(settings: Settings, http: HttpClient) -> dict[str, object
     try:
         answer = await http.send(HttpRequest("POST", url))
     except (NotSent, MaybeSent) as error:
-        raise ConfigError(
-            f"Telegram cannot be asked for its webhook: {type(error).__name__}"
-        ) from None
-    found = msgspec.json.decode(answer.body)
+        why = str(error).replace(settings.telegram_token, "***")
+        raise Unavailable(f"Telegram cannot be asked for the webhook: {why}") from None
+    if answer.status in (401, 404):
+        bot = settings.telegram_token.partition(":")[0]
+        raise BadToken(f"Telegram refuses the token of bot {bot}: check TELEGRAM_TOKEN")
+    found = _decoded(answer.body)
     result = found.get("result") if isinstance(found, dict) else None
     if not isinstance(result, dict):
-        raise ConfigError(f"Telegram answers {answer.status} to getWebhookInfo")
+        raise Unavailable(f"Telegram answers {answer.status} to getWebhookInfo")
     return result
+
+
+def _decoded(body: bytes) -> object:
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return None  # of something between us and Telegram
 
 
 async def _checked(settings: Settings, http: HttpClient, url: str) -> tuple[int, str]:
