@@ -267,10 +267,13 @@ def _tell(options: argparse.Namespace, done: Deployed, seconds: float) -> None:
 
 
 def _rollback(options: argparse.Namespace, cloud: Cloud) -> int:
-    from legato.deploy.aws.steering import rollback
+    from legato.deploy.aws.rolling import rollback
 
-    old, new = rollback(cloud, _place(options), to=options.to, force=options.force)
-    print(f"version {new} is live, {old} was")
+    done = rollback(cloud, _place(options), to=options.to, force=options.force)
+    print(f"version {done.new} is live, {done.old} was")
+    for number, count in done.stay.items():
+        most = "up to " if done.unsure else ""
+        print(f"{most}{count} open conversations stay with version {number}")
     return 0
 
 
@@ -288,7 +291,9 @@ def _status(options: argparse.Namespace, cloud: Cloud) -> int:
     print(f"{place.stack}: {found.stack}, {found.url}")
     for one in found.versions:
         mark = "live" if one.number == found.live else ""
-        print(f"  version {one.number:4} {mark:5}{one.at} {one.sha256[:12]} {one.entry}")
+        count = found.written.get(one.number, 0)
+        talk = f"  {count} open" if count else ""
+        print(f"  version {one.number:4} {mark:5}{one.at} {one.sha256[:12]} {one.entry}{talk}")
     print(f"  conversations: {talks or 'none'}; table {found.table}")
     if found.web_chat:
         print(f"  web chat: {found.web_chat} (socket {found.web_socket})")

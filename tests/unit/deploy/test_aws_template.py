@@ -115,9 +115,11 @@ def test_the_function_may_do_what_it_does_and_nothing_else() -> None:
 
     allowed = {one["Sid"]: (one["Action"], json.dumps(one["Resource"])) for one in statements}
 
-    assert list(allowed) == ["Table", "Indexes", "Log", "Secrets", "Queue", "Timers"]
+    assert list(allowed) == ["Table", "Indexes", "Log", "Versions", "Secrets", "Queue", "Timers"]
     assert not [where for what, where in allowed.values() if where == '"*"' or "*" in str(what)]
     assert allowed["Indexes"] == (["dynamodb:Query"], '{"Fn::Sub": "${Table.Arn}/index/*"}')
+    assert allowed["Versions"][0] == ["lambda:InvokeFunction"]
+    assert allowed["Versions"][1].endswith(':function:${AWS::StackName}:*"}')
     assert allowed["Secrets"][0] == ["ssm:GetParameters"]
     assert allowed["Secrets"][1].endswith(':parameter/legato/adder/*"}')
     assert allowed["Log"][0] == ["logs:CreateLogStream", "logs:PutLogEvents"]
@@ -229,6 +231,7 @@ def test_secrets_are_named_and_never_shown() -> None:
 
     assert variables == {
         "TELEGRAM_API": "https://x.example",
+        "LEGATO_HANDOVER": "on",
         "LEGATO_STORE": {"Fn::Sub": "dynamodb://${Table}?region=${AWS::Region}"},
         "LEGATO_PARAMETERS": "/legato/adder/",
         "LEGATO_SECRETS": "TELEGRAM_SECRET:1,TELEGRAM_TOKEN:3",

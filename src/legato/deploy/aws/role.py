@@ -38,6 +38,10 @@ def role(
             {"Fn::GetAtt": ["Logs", "Arn"]},
         ),
     ]
+    # A version may call the others: conversations stay with the one that can replay them.
+    named = "function:${AWS::StackName}:*"
+    where = f"arn:${{AWS::Partition}}:lambda:${{AWS::Region}}:${{AWS::AccountId}}:{named}"
+    statements.append(_allow("Versions", ["lambda:InvokeFunction"], {"Fn::Sub": where}))
     if secrets:
         where = f"arn:${{AWS::Partition}}:ssm:${{AWS::Region}}:${{AWS::AccountId}}:parameter{place.parameters}*"
         statements.append(_allow("Secrets", ["ssm:GetParameters"], {"Fn::Sub": where}))

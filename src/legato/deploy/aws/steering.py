@@ -1,4 +1,4 @@
-"""What is done with a bot that is deployed: rollback, status, logs, destroy."""
+"""What is done with a bot that is deployed: status, logs, destroy."""
 
 from __future__ import annotations
 
@@ -30,75 +30,6 @@ WAYS = {
 becomes of people otherwise."""
 
 
-# -- rollback --------------------------------------------------------------------------------------
-
-
-def rollback(cloud: Cloud, place: Place, *, to: int = 0, force: bool = False) -> tuple[int, int]:
-    """Lets requests go to an older version at once; (old, new) number of the live one.
-
-    The stack stays as it is: the next deployment of today's code makes its version live again.
-
-    Args:
-        cloud: Where.
-        place: Which bot.
-        to: Number of the version, 0 for the one before the live one.
-        force: Whether open conversations that it cannot replay are no reason to refuse.
-
-    Raises:
-        ConfigError: There is no such version, or it cannot go on with what is open.
-    """
-    ready = stack.known(cloud, place)
-    current = versions.live(cloud, place)
-    known = versions.published(cloud, place)
-    older = [one for one in known if (one.number == to if to else one.number < current)]
-    if not older:
-        numbers = ", ".join(str(one.number) for one in known)
-        what = (
-            f"there is no version {to}" if to else f"nothing is older than {current}, the live one"
-        )
-        raise ConfigError(f"{place.stack}: {what}; there are {numbers or 'none'}")
-    chosen = older[-1]
-    if not force:
-        _check_ways(cloud, place, ready, chosen.number)
-        _check(cloud, place, ready, chosen)
-    versions.move(cloud, place, chosen.number)
-    return current, chosen.number
-
-
-def _check_ways(cloud: Cloud, place: Place, ready: stack.Stack, number: int) -> None:
-    """A version that knows nothing of a way by which people come would leave them without an answer."""
-    ways = {name: way for name, way in WAYS.items() if name in ready.outputs}
-    if not ways:
-        return
-    found = cloud("lambda").get_function_configuration(
-        FunctionName=place.stack, Qualifier=str(number)
-    )
-    for variable, option, lost in ways.values():
-        if variable not in found["Environment"]["Variables"]:
-            raise ConfigError(
-                f"version {number} is from before {option}: {lost}. Deploy its code instead, or --force"
-            )
-
-
-def _check(cloud: Cloud, place: Place, ready: stack.Stack, chosen: versions.Published) -> None:
-    bucket = ready.outputs.get("Bucket", "") or code.bucket_of(cloud)
-    archive = code.download(cloud, bucket, place.key(chosen.sha256))
-    if archive is None:
-        counted = asyncio.run(talks.counted(cloud, ready.outputs["Table"]))
-        if not counted:
-            return
-        raise ConfigError(
-            f"the zip of version {chosen.number} is gone, so nobody can tell whether it goes on with "
-            f"{counted.total()} open conversations: --force, if you know it does"
-        )
-    problem = talks.packed_misfits(cloud, ready.outputs["Table"], archive)
-    if problem:
-        raise ConfigError(
-            f"version {chosen.number} cannot replay conversations that are open now: {problem}. Let them end, cancel "
-            "them, or --force: then they begin anew or stand still"
-        )
-
-
 # -- status ----------------------------------------------------------------------------------------
 
 
@@ -111,6 +42,7 @@ class Status(Struct, frozen=True):
         live: Number of the version that requests go to.
         versions: All that there are.
         conversations: How many there are in each status.
+        written: How many of them were written last by which version; 0 = by one from before they told.
         webhook: What Telegram says, {} for another platform.
         table: Of its conversations.
         web_chat: Address of the web chat's page, "" if there is none.
@@ -122,6 +54,7 @@ class Status(Struct, frozen=True):
     live: int
     versions: list[versions.Published]
     conversations: dict[str, int]
+    written: dict[int, int]
     webhook: dict[str, object]
     table: str
     web_chat: str = ""
@@ -133,7 +66,7 @@ def status(cloud: Cloud, place: Place, settings: Settings) -> Status:
     ready = stack.known(cloud, place)
     table = ready.outputs["Table"]
 
-    async def asked() -> tuple[Counter[str], dict[str, object]]:
+    async def asked() -> tuple[talks.Seen, dict[str, object]]:
         info: dict[str, object] = {}
         if settings.telegram_token:
             from legato.deploy.transport import Transport
@@ -143,16 +76,17 @@ def status(cloud: Cloud, place: Place, settings: Settings) -> Status:
                 info = await webhook.webhook_info(settings, http)
             finally:
                 await http.close()
-        return await talks.counted(cloud, table), info
+        return await talks.seen(cloud, table), info
 
-    counted, info = asyncio.run(asked())
+    seen, info = asyncio.run(asked())
     web_socket = ready.outputs.get("WebSocket", "")
     return Status(
         ready.status,
         ready.outputs["Url"],
         versions.live(cloud, place),
         versions.published(cloud, place),
-        dict(counted),
+        dict(seen.statuses),
+        dict(Counter(seen.builds.values())),
         info,
         table,
         f"{ready.outputs['Url'].rstrip('/')}/" if web_socket else "",
@@ -232,7 +166,7 @@ def destroy(
     table = ready.outputs["Table"]
     there = _is_there(cloud, table)
     if there and not force:
-        counted = asyncio.run(talks.counted(cloud, table))
+        counted = asyncio.run(talks.seen(cloud, table)).statuses
         if counted:
             told = ", ".join(f"{count} {name}" for name, count in sorted(counted.items()))
             raise ConfigError(
@@ -282,4 +216,4 @@ def _delete_table(cloud: Cloud, table: str) -> None:
     )
 
 
-__all__ = ["Status", "destroy", "lines", "rollback", "status"]
+__all__ = ["Status", "destroy", "lines", "status"]

@@ -9,6 +9,9 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
 
 from legato.abc import Store
 from legato.app.app import App
@@ -18,6 +21,7 @@ from legato.deploy.aws.cloud import Cloud
 from legato.deploy.clock import SystemClock
 from legato.deploy.package.build import unpack_own
 from legato.deploy.parts import make_store
+from legato.engine import journal
 from legato.engine.versions import Report
 from legato.errors import ConfigError
 
@@ -42,10 +46,26 @@ async def opened(cloud: Cloud, table: str) -> AsyncIterator[Store]:
         await store.close()
 
 
-async def counted(cloud: Cloud, table: str) -> Counter[str]:
-    """How many conversations there are in each status."""
+class Seen(NamedTuple):
+    """What is open.
+
+    Attributes:
+        statuses: How many conversations there are in each.
+        builds: Which version wrote each last, by key; 0 = one from before they told.
+    """
+
+    statuses: Counter[str]
+    builds: dict[str, int]
+
+
+async def seen(cloud: Cloud, table: str) -> Seen:
+    """Looks at all conversations."""
+    found = Seen(Counter(), {})
     async with opened(cloud, table) as store:
-        return Counter([one.status async for one in conversations(store)])
+        async for one in conversations(store):
+            found.statuses[one.status] += 1
+            found.builds[one.key] = journal.decode_state(one.state).build
+    return found
 
 
 async def misfits(cloud: Cloud, table: str, app: App) -> list[Report]:
@@ -61,8 +81,8 @@ def told(reports: list[Report]) -> str:
     return "; ".join([*lines, f"and {more} more"] if more > 0 else lines)
 
 
-def packed_misfits(cloud: Cloud, table: str, archive: bytes) -> str:
-    """What the code in an older package cannot replay, "" if it can replay all.
+def packed_misfits(cloud: Cloud, table: str, archive: bytes) -> set[str]:
+    """Keys of the conversations that the code in an older package cannot replay.
 
     The bot's own files are unpacked and replay in a process of their own, with the libraries of this
     machine; nothing is run or sent.
@@ -73,7 +93,7 @@ def packed_misfits(cloud: Cloud, table: str, archive: bytes) -> str:
         done = subprocess.run(  # nosec B603
             [
                 sys.executable, "-m", "legato.cli.main", "check", manifest.entry,
-                "--store", address(cloud, table),
+                "--store", address(cloud, table), "--json",
             ],
             cwd=folder,
             capture_output=True,
@@ -82,10 +102,13 @@ def packed_misfits(cloud: Cloud, table: str, archive: bytes) -> str:
             check=False,
         )  # fmt: skip
     if done.returncode == 0:
-        return ""
-    if done.returncode > 1:
-        raise ConfigError(f"the older code cannot be tried here: {done.stderr.strip()[-500:]}")
-    return " ".join((done.stdout.strip() or done.stderr.strip())[-1000:].split())
+        return set()
+    try:
+        found = msgspec.json.decode(done.stdout.rstrip("\n").rpartition("\n")[2])
+        return {str(one["key"]) for one in found["problems"]}
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        text = (done.stderr.strip() or done.stdout.strip())[-500:]
+        raise ConfigError(f"the older code cannot be tried here: {text}") from None
 
 
-__all__ = ["address", "counted", "misfits", "opened", "packed_misfits", "told"]
+__all__ = ["Seen", "address", "misfits", "opened", "packed_misfits", "seen", "told"]

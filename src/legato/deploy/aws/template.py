@@ -19,6 +19,7 @@ from legato.deploy.aws.place import ALIAS, Place
 from legato.deploy.aws.queues import GOES, address, timers, updates
 from legato.deploy.aws.role import assumed, role
 from legato.deploy.aws.sockets import socket_address, web_socket
+from legato.deploy.function.aws import HANDOVER
 from legato.deploy.package.target import Target
 from legato.errors import ConfigError
 from legato.stores.dynamodb.table import definition
@@ -236,6 +237,7 @@ def _table() -> dict[str, Any]:
 
 def _function(wanted: Wanted) -> dict[str, Any]:
     variables: dict[str, Any] = dict(sorted(wanted.variables.items()))
+    variables[HANDOVER] = "on"
     variables["LEGATO_STORE"] = {"Fn::Sub": "dynamodb://${Table}?region=${AWS::Region}"}
     if wanted.queue:
         variables["LEGATO_QUEUE"] = address("Queue")

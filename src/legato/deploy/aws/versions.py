@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from msgspec import Struct
 
 from legato.deploy.aws.cloud import Cloud
@@ -51,13 +53,21 @@ def move(cloud: Cloud, place: Place, number: int) -> None:
     cloud("lambda").update_alias(FunctionName=place.stack, Name=ALIAS, FunctionVersion=str(number))
 
 
-def prune(cloud: Cloud, place: Place, keep: int = KEPT) -> list[int]:
-    """Deletes all but the newest versions and the live one; the numbers of what was deleted."""
-    current = live(cloud, place)
-    old = [one.number for one in published(cloud, place)[:-keep] if one.number != current]
+def variables(cloud: Cloud, place: Place, number: int) -> dict[str, str]:
+    """The environment of a version."""
+    found = cloud("lambda").get_function_configuration(
+        FunctionName=place.stack, Qualifier=str(number)
+    )
+    return dict(found.get("Environment", {}).get("Variables", {}))
+
+
+def prune(cloud: Cloud, place: Place, spared: Collection[int] = (), keep: int = KEPT) -> list[int]:
+    """Deletes all but the newest versions, the live one and those that are spared; the numbers of what was deleted."""
+    stay = {live(cloud, place), *spared}
+    old = [one.number for one in published(cloud, place)[:-keep] if one.number not in stay]
     for number in old:
         cloud("lambda").delete_function(FunctionName=place.stack, Qualifier=str(number))
     return old
 
 
-__all__ = ["Published", "live", "move", "prune", "published"]
+__all__ = ["Published", "live", "move", "prune", "published", "variables"]
