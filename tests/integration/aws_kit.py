@@ -29,12 +29,17 @@ class Account:
         server: The cloud.
         telegram: Where the bot is.
         bot: Its file.
+
+    Attributes:
+        environment: Of the command line.
+        program: What runs it: words for Python.
     """
 
     def __init__(self, server: Ministack, telegram: FakeTelegram, bot: Path) -> None:
         self._server = server
         self._bot = bot
         self._clients: dict[str, Any] = {}
+        self.program: tuple[str, ...] = ("-m", "legato.cli.main")
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "LEGATO_"))},
             **WHO,
@@ -51,7 +56,7 @@ class Account:
         """Runs `legato deploy aws ... bot.py`; what it said. Another exit code fails the test."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "legato.cli.main", "deploy", "aws", *words, str(self._bot)),
+            *(*self.program, "deploy", "aws", *words, str(self._bot)),
             env=self.environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -113,6 +113,12 @@ class Ministack:
         except OSError:
             return False
 
+    @property
+    def pid(self) -> int:
+        """Of its process, whose children are those of functions."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """Ends it."""
         if self._process is not None and self._process.poll() is None:
