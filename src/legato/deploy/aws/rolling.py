@@ -17,6 +17,12 @@ from legato.deploy.function.aws import HANDOVER
 from legato.errors import ConfigError
 
 BEFORE = "Deploy its code instead, or --force"
+WAYS = {
+    "Queue": ("LEGATO_QUEUE", "--queue", "what lies in the queue would not be worked on"),
+    "WebSocket": ("LEGATO_WEB_SOCKET", "--web-socket", "pages of the web chat would hear nothing"),
+}
+"""What a version must know of, by the outputs of the stack: a variable, the option that brings it, and what
+becomes of people otherwise."""
 
 
 class Rolled(Struct, frozen=True):
@@ -62,7 +68,7 @@ def rollback(cloud: Cloud, place: Place, *, to: int = 0, force: bool = False) ->
     done = Rolled(current, chosen.number)
     if not force:
         variables = versions.variables(cloud, place, chosen.number)
-        _check_queue(ready, chosen.number, variables)
+        _check_ways(ready, chosen.number, variables)
         found = _staying(cloud, place, ready, chosen)
         if found is not None:
             keys, unsure = found
@@ -77,11 +83,11 @@ def rollback(cloud: Cloud, place: Place, *, to: int = 0, force: bool = False) ->
     return done
 
 
-def _check_queue(ready: stack.Stack, number: int, variables: dict[str, str]) -> None:
-    if "Queue" in ready.outputs and "LEGATO_QUEUE" not in variables:
-        raise ConfigError(
-            f"version {number} is from before --queue: what lies in the queue would not be worked on. {BEFORE}"
-        )
+def _check_ways(ready: stack.Stack, number: int, variables: dict[str, str]) -> None:
+    """A version that knows nothing of a way by which people come would leave them without an answer."""
+    for output, (variable, option, lost) in WAYS.items():
+        if output in ready.outputs and variable not in variables:
+            raise ConfigError(f"version {number} is from before {option}: {lost}. {BEFORE}")
 
 
 def _staying(

@@ -22,13 +22,6 @@ PAUSE_S = 2.0
 LATE_MS = 10_000
 """Lines may come so much after later ones."""
 
-WAYS = {
-    "Queue": ("LEGATO_QUEUE", "--queue", "what lies in the queue would not be worked on"),
-    "WebSocket": ("LEGATO_WEB_SOCKET", "--web-socket", "pages of the web chat would hear nothing"),
-}
-"""What a version must know of, by the outputs of the stack: a variable, the option that brings it, and what
-becomes of people otherwise."""
-
 
 # -- status ----------------------------------------------------------------------------------------
 
