@@ -115,7 +115,7 @@ def template(wanted: Wanted) -> dict[str, Any]:
         "Function": function,
         version: {
             "Type": "AWS::Lambda::Version",
-            "DeletionPolicy": "Retain",
+            "DeletionPolicy": "RetainExceptOnCreate",
             "UpdateReplacePolicy": "Retain",
             "Properties": {
                 "FunctionName": {"Ref": "Function"},
