@@ -179,7 +179,7 @@ def test_a_queue_is_told_which_messages_are_to_come_again(
 ) -> None:
     sqs = RECORDS["sqs"][0]
     batch = [sqs | {"messageId": name} for name in ("good", "bad", "last")]
-    _fail(function, monkeypatch, "bad")
+    _fail(monkeypatch, "bad")
     answer = Lambda(function)({"Records": batch})
     assert answer == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
     assert len(seen) == 2
@@ -233,7 +233,7 @@ def test_what_follows_a_failed_row_of_a_stream_waits_for_it(
     batch = [
         row | {"eventID": name, "dynamodb": {"SequenceNumber": name}} for name in ("1", "bad", "3")
     ]
-    _fail(function, monkeypatch, "bad")
+    _fail(monkeypatch, "bad")
     answer = Lambda(function)({"Records": batch})
     assert answer == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
     assert len(seen) == 1
@@ -242,7 +242,7 @@ def test_what_follows_a_failed_row_of_a_stream_waits_for_it(
 def test_a_service_that_takes_no_list_of_failures_is_failed(
     function: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _fail(function, monkeypatch, "box")
+    _fail(monkeypatch, "box")
     with pytest.raises(StoreUnavailable):
         Lambda(function)({"Records": [RECORDS["s3"][0]]})
 
@@ -255,13 +255,13 @@ def test_a_message_that_is_no_json_comes_as_text_and_strange_records_do_no_harm(
     assert sources.records([1]) == []
 
 
-def _fail(function: Function, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+def _fail(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     """The store is away for events with this word in their ids."""
-    handle = function._try
+    handle = Runtime.handle
 
-    async def failing(runtime: Any, event: Happened) -> Exception | None:
+    async def failing(runtime: Runtime, event: Happened) -> Any:
         if word in event.id:
-            return StoreUnavailable("away")
+            raise StoreUnavailable("away")
         return await handle(runtime, event)
 
-    monkeypatch.setattr(function, "_try", failing)
+    monkeypatch.setattr(Runtime, "handle", failing)

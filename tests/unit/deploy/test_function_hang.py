@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from legato import App, Chat
+from legato.app.runtime import Runtime
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
 from legato.deploy.function.google import google
@@ -192,15 +193,14 @@ def test_what_was_done_before_the_store_hung_is_not_done_again(
 ) -> None:
     messages = [record("1", "orders", number=1), record("2", "orders", number=2)]
     service.invoke(TICK)
-    process = service.process
-    attempt = process._try
+    handle = Runtime.handle
 
-    async def second_hangs(runtime: Any, event: Any) -> Any:
+    async def second_hangs(runtime: Runtime, event: Any) -> Any:
         if event.id.endswith("id2"):
             stuck.calls = {"commit"}
-        return await attempt(runtime, event)
+        return await handle(runtime, event)
 
-    monkeypatch.setattr(process, "_try", second_hangs)
+    monkeypatch.setattr(Runtime, "handle", second_hangs)
     answer = service.invoke({"Records": messages}, SHORT_MS)
     assert answer == {"batchItemFailures": [{"itemIdentifier": "id2"}]}
 

@@ -92,16 +92,16 @@ class Lambda:
 
     async def _happened(self, event: dict[str, Any], budget_s: float) -> Answer:
         """Records of another service. A batch is told which of them are to come again."""
-        from legato.deploy.function import sources
+        from legato.deploy.function import outside, sources
 
         found = sources.records(event)
         source = sources.source_of(found[0]) if found else ""
         ordered = source in sources.STREAMS
         if source == "aws:sqs":
-            failures = await self.function.messages(found, budget_s)
+            failures = await outside.messages(self.function, found, budget_s)
         else:
-            events = [sources.happened(record) for record in found]
-            failures = await self.function.happened(events, budget_s, ordered=ordered)
+            read = sources.happened
+            failures = await outside.happened(self.function, found, read, budget_s, ordered=ordered)
         failed = [
             record for record, error in zip(found, failures, strict=True) if error is not None
         ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,14 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec.structs import replace
 
 from legato.abc import Clock, HttpRequest, HttpResponse, Platform
-from legato.app.settings import Settings
 from legato.deploy.clock import SystemClock
 from legato.deploy.function.closing import Closing, discarded
 from legato.deploy.function.invocation import CANCEL_S, CLOSE_S, CutOff, Invocation, Strays
 from legato.deploy.function.start import Parts, make, opened, resume, strange
 from legato.deploy.signature import check_request, may_reply
 from legato.errors import ConfigError, Forged, StoreError, StoreUnavailable, Unavailable
-from legato.model.events import Happened
 from legato.model.shards import SLOTS
 
 if TYPE_CHECKING:
@@ -122,7 +120,7 @@ class Function:
             Unavailable, StoreError: It is not finished and must come again.
         """
         await runtime.receive(platform, body)
-        await self._tick(runtime)
+        await self.tick(runtime)
         await self.delivered(runtime, "")
 
     def platform(self, name: str) -> Platform | None:
@@ -146,79 +144,14 @@ class Function:
             now_ms = self.clock.now_ms()
             await runtime.relay.recover(strange(self.clock))
             await runtime.leftovers.look(self.invocation.left_s)
-            woken = await self._tick(runtime)
-            if self._queues is not None:
-                self.invocation.wakes |= await self._queues.ahead(runtime)
+            woken = await self.tick(runtime)
+            if self.queues is not None:
+                self.invocation.wakes |= await self.queues.ahead(runtime)
             await self.delivered(runtime, "")
             if now_ms - self._purged_ms > PURGE_EVERY_MS:
                 self._purged_ms = now_ms
                 await self._in_time(runtime.purge())
             return {"woken": woken, "left": runtime.relay.left}
-
-    async def happened(
-        self, events: Sequence[Happened], budget_s: float, *, ordered: bool = False
-    ) -> list[Exception | None]:
-        """Lets dialogs start by what happened outside of any chat; returns what went wrong with each.
-
-        Args:
-            events: What happened.
-            budget_s: Seconds for all.
-            ordered: What follows one that failed is not tried.
-        """
-        async with self.invoked(budget_s) as runtime:
-            failures: list[Exception | None] = []
-            for event in events:
-                failed = ordered and any(failures)
-                failures.append(
-                    Unavailable("one before failed") if failed else await self._try(runtime, event)
-                )
-            await self._tick(runtime)
-            await self.delivered(runtime, "")
-            return failures
-
-    async def messages(
-        self, records: Sequence[dict[str, Any]], budget_s: float
-    ) -> list[Exception | None]:
-        """Works on messages of SQS: letters and wakes of our own queues, and what others have sent; returns
-        what went wrong with each.
-
-        Raises:
-            ConfigError, StoreError: It cannot run like this.
-        """
-        from legato.deploy.function import queueing, sources
-
-        # Until it is done: the time may be over at any moment.
-        failures: list[Exception | None] = [Unavailable("no time left") for _ in records]
-        try:
-            async with self.invoked(budget_s) as runtime:
-                queues = self._queues or queueing.Queues(
-                    Settings(), runtime.http, self.clock, self.invocation
-                )
-                await queues.worked(
-                    runtime,
-                    records,
-                    failures,
-                    lambda record: self._try(runtime, sources.happened(record)),
-                )
-                try:
-                    await self._tick(runtime)
-                except StoreError as error:  # no reason for what is done to come again
-                    log.warning("timers fire with the next tick: %s", error)
-                await self.delivered(runtime, "")
-        except (CutOff, StoreUnavailable) as error:
-            log.warning("messages come again: %s", error)
-        return failures
-
-    async def _try(self, runtime: Runtime, event: Happened) -> Exception | None:
-        try:
-            async with asyncio.timeout(self.invocation.left_s):
-                await runtime.handle(event)
-        except (StoreError, Unavailable, TimeoutError) as error:
-            log.warning(
-                "%s (%s) comes again: %s", event.kind, event.id, str(error) or "no time left"
-            )
-            return error
-        return None
 
     @asynccontextmanager
     async def invoked(
@@ -239,7 +172,7 @@ class Function:
             async with self.invocation.limited():
                 runtime = self._runtime or await self._start()
                 turns = runtime.tasks.running
-                quiet = quiet or bool(takes_in and self._queues and self._queues.takes_in)
+                quiet = quiet or bool(takes_in and self.queues and self.queues.takes_in)
                 if not (self._resumed or quiet):
                     await resume(runtime, self.clock, self.invocation)
                     self._resumed = True
@@ -263,8 +196,8 @@ class Function:
         if turns and runtime is not None:
             runtime.leftovers.look_again()
         await self._strays.end(token, turns, self.invocation.rest_s(CANCEL_S))
-        if self._queues is not None:
-            await self._queues.alarms(self.invocation.wakes)
+        if self.queues is not None:
+            await self.queues.alarms(self.invocation.wakes)
         if runtime is None or cut:
             self._discard()
         else:
@@ -311,7 +244,8 @@ class Function:
         return await self._builds.hand(self._parts.runtime, build, work)
 
     @property
-    def _queues(self) -> Queues | None:
+    def queues(self) -> Queues | None:
+        """Those that are set, once it has started."""
         return self._parts.queues if self._parts is not None else None
 
     # -- one update -------------------------------------------------------------------------------
@@ -339,8 +273,8 @@ class Function:
     ) -> HttpResponse:
         assert self._parts is not None
         check_request(platform, request, self._parts.settings.key, self.clock)
-        if self._queues is not None and self._queues.takes_in:
-            return await self._queues.put(runtime, platform, request.body)
+        if self.queues is not None and self.queues.takes_in:
+            return await self.queues.put(runtime, platform, request.body)
         answers = may_reply(request.headers)
         received = await runtime.receive(platform, request.body, may_reply=answers)
         if received.release is not None:
@@ -348,7 +282,7 @@ class Function:
         elif received.reply is not None:
             # A repeated update: whoever had it first may have died before the others were sent.
             await runtime.relay.recover(lambda item: item.lane == received.lane)
-        await self._tick(runtime)
+        await self.tick(runtime)
         await self.delivered(runtime, received.lane)
         if received.reply is None:
             return HttpResponse(200)
@@ -366,7 +300,7 @@ class Function:
         # A chat that must wait (a limit, a backoff) keeps the other ones no longer than this.
         await runtime.relay.flush(min(OTHERS_S, self.invocation.left_s))
 
-    async def _tick(self, runtime: Runtime) -> int:
+    async def tick(self, runtime: Runtime) -> int:
         """Wakes what is due, if there is time for it."""
         if not self.invocation.may_begin():
             return 0

@@ -76,18 +76,23 @@ async def _http(function: Function, request: Any, budget_s: float) -> Any:
 
 
 async def _event(function: Function, event: Any, budget_s: float) -> None:
+    from legato.deploy.function import outside
+
+    for error in await outside.happened(function, [event], _read, budget_s):
+        if error is not None:
+            raise error
+
+
+def _read(event: Any) -> Happened:
     kind, source = str(event["type"]), str(event["source"])
     name = f"{NAME}::google:{source}:{event['id']}"
-    happened = Happened(
+    return Happened(
         id=name,
         place=Address(NAME, "", name),
         kind=kind,
         subject=str(event.get("subject") or source),
         data=_plain(event.data),
     )
-    for error in await function.happened([happened], budget_s):
-        if error is not None:
-            raise error
 
 
 def _plain(data: Any) -> Any:

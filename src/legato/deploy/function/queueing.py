@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from legato.abc import Clock, HttpClient, HttpResponse, Platform
-from legato.app.letters import DEAD_BYTES, letters
+from legato.app.letters import letters
 from legato.deploy.function.invocation import CLOSE_S
+from legato.deploy.function.outside import Failures, buried, failed
 from legato.deploy.parts import make_sender
 from legato.engine import journal
 from legato.errors import ConfigError, StoreError, Unavailable
 from legato.model.events import Address, AnyEvent
 from legato.model.ids import place_of
-from legato.model.records import Commit
 from legato.queues.sqs import Post
 from legato.queues.sqs.letters import Wake, read
 from legato.queues.sqs.sender import LONGEST_DELAY_S
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 SUSPECT_AFTER = 2
 """What was handed out more often may be what ends the process: each further try is counted (legato.app.poison)."""
-BUG_TRIES = 3
-"""A letter that fails so often for a bug outside of any dialog is put aside."""
 AT_ONCE = 64
 EARLY_MS = 1000
 """A wake that comes so early is waited for."""
@@ -53,7 +51,6 @@ AHEAD = 200
 ACKS_S = 1.0
 
 Record = dict[str, Any]
-Failures = list[Exception | None]
 Happen = Callable[[Record], Awaitable[Exception | None]]
 
 log: logging.Logger = logging.getLogger("legato.function")
@@ -180,7 +177,7 @@ class Queues:
         if self._letters is not None and self._letters.where.is_of(arn):
             if found is None or isinstance(found, Wake):
                 name = f"sqs:{record.get('messageId', '')}"
-                return await self._bury(runtime, name, text.encode("utf-8", "surrogatepass"))
+                return await buried(runtime, name, text.encode("utf-8", "surrogatepass"))
             return await self._letter(runtime, found, _count(record))
         if self._timers is not None and self._timers.where.is_of(arn):
             return await self._wake(runtime, found)
@@ -201,7 +198,7 @@ class Queues:
             return Unavailable("no time left")
         event = _opened(letter)
         if event is None:
-            return await self._bury(runtime, letter.id, letter.body)
+            return await buried(runtime, letter.id, letter.body)
         try:
             async with asyncio.timeout(self._invocation.left_s):
                 await self._apply(runtime, event, count)
@@ -213,7 +210,7 @@ class Queues:
             return error
         except Exception as error:
             log.exception("%s failed, outside of any dialog", letter.id)
-            return await self._refused(runtime, event, error) if count >= BUG_TRIES else error
+            return await failed(runtime, event, error)
         return None
 
     async def _apply(self, runtime: Runtime, event: AnyEvent, count: int) -> None:
@@ -221,25 +218,6 @@ class Queues:
             place = event.place
             raise Unavailable(f"no {place.platform} bot {place.bot} is set up here")
         await runtime.handle(event, suspect=count > SUSPECT_AFTER)
-
-    async def _refused(
-        self, runtime: Runtime, event: AnyEvent, error: Exception
-    ) -> Exception | None:
-        lane = runtime.router.lane(event)
-        try:
-            await runtime.lanes.run(lane, lambda: runtime.trials.refuse(event, error))
-        except (StoreError, Unavailable) as failure:
-            return failure
-        return None
-
-    async def _bury(self, runtime: Runtime, name: str, body: bytes) -> Exception | None:
-        """Keeps what cannot be read for the operator."""
-        put = ("dead-update", name, body[:DEAD_BYTES])
-        try:
-            await runtime.store.commit(Commit(at_ms=self._clock.now_ms(), puts=(put,)))
-        except StoreError as error:
-            return error
-        return None
 
     # -- time -------------------------------------------------------------------------------------
 

@@ -44,11 +44,12 @@ def source_of(record: Record) -> str:
 
 
 def identifier(record: Record) -> str:
-    """How a batch names a record that failed."""
+    """How a batch names a record that failed. "" lets all of it come again."""
     if "messageId" in record:
         return str(record["messageId"])
-    inner = record.get("dynamodb") or record.get("kinesis") or {}
-    return str(inner.get("SequenceNumber") or inner.get("sequenceNumber") or "")
+    inner = record.get("dynamodb") or record.get("kinesis")
+    told = inner if isinstance(inner, dict) else {}
+    return str(told.get("SequenceNumber") or told.get("sequenceNumber") or "")
 
 
 def happened(record: Record) -> Happened:

@@ -77,8 +77,10 @@ class Yandex:
                 raise ConfigError(BARE)
             await self.function.trusted("telegram", msgspec.json.encode(event), budget_s)
             return {"taken": 1}
-        found = [happened(one) for one in event.get("messages") or () if isinstance(one, dict)]
-        for error in await self.function.happened(found, budget_s):
+        from legato.deploy.function import outside
+
+        found = [one for one in event.get("messages") or () if isinstance(one, dict)]
+        for error in await outside.happened(self.function, found, happened, budget_s):
             if error is not None:
                 raise error  # the trigger invokes the function again
         return {"happened": len(found)}
