@@ -115,6 +115,11 @@ class Host(ABC):
     Args:
         folder: Where handler.py is made, beside the bot.
         env: The function's environment.
+
+    Attributes:
+        starts: How often it was started.
+        front: The address that the platform knows.
+        dies: Whether it will be killed between requests.
     """
 
     code = "handler = app.aws_lambda()"
@@ -128,6 +133,8 @@ class Host(ABC):
         self.env = env
         self.starts = 0
         self.port = 0
+        self.front = ""
+        self.dies = False
         self._process: asyncio.subprocess.Process | None = None
         self._log = (folder / "host.log").open("ab")
         (folder / "handler.py").write_text(f"from adder import app\n{self.code}\n")
@@ -178,6 +185,10 @@ class Host(ABC):
                 return
 
     async def kill(self) -> None:
+        """kill -9, for the function."""
+        await self.end()
+
+    async def end(self) -> None:
         """kill -9, for the process and all that it has started."""
         process, self._process = self._process, None
         if process is not None:
@@ -190,7 +201,7 @@ class Host(ABC):
             await process.wait()
 
     async def close(self) -> None:
-        await self.kill()
+        await self.end()
         self._log.close()
 
     @property

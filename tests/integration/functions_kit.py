@@ -113,7 +113,7 @@ def lives(pid: int) -> bool:
     """Whether there is such a process, and it is no zombie."""
     try:
         return state_of(pid) != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
