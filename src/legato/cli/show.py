@@ -24,6 +24,8 @@ def _lines(shown: Shown) -> Iterator[str]:
     yield f"dialog   {printed(row.dialog)}{version}"
     yield f"status   {row.status} since {moment(row.updated_ms)}, epoch {row.epoch}, head {row.head}"
     yield f"began    {moment(shown.birth.at_ms)} with {_event(shown.birth.event)}"
+    if shown.state.build:
+        yield f"build    {shown.state.build} wrote it last"
     if row.wake_ms:
         yield f"wakes    {moment(row.wake_ms)}"
     for wait in shown.state.waits:

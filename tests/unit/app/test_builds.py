@@ -9,6 +9,8 @@ import pytest
 from legato import App, Cancelled, Chat
 from legato.app import operate
 from legato.engine import journal
+from legato.model.events import Again
+from legato.model.ids import place_of
 from legato.model.records import FAILED, HELD, WAITING, State
 from tests.unit.app.builds_kit import KEY, deployed, shop
 from tests.unit.app.kit import running
@@ -281,6 +283,22 @@ async def test_older_code_that_fails_in_the_replay_lets_the_newer_one_ask_again(
         builds.goes_back()
         await builds.says("/hours")
         assert builds.said[2:] == ["9 to 5", "When?"]
+
+
+async def test_nothing_is_handed_over_for_which_nothing_is_to_be_done() -> None:
+    async with deployed(breaking(2), breaking(1)) as builds:
+        again = Again(id="again", place=place_of(KEY), key=KEY)
+        assert not (await (await builds.process()).turns.ask_again(again)).taken  # nobody is there
+        await builds.says("/trip")
+        builds.goes_back()
+        older = await builds.process()
+        older.app.dialogs._by_name.clear()
+        await older.dispatcher.wake(KEY)  # not due yet
+        await builds.says("Rome")  # fails there
+        assert [build for build, _ in builds.handed] == [2]
+        assert [row.status for row in await builds.rows()] == [FAILED]
+        assert not (await older.turns.ask_again(again)).taken  # what is parked says nothing
+        assert len(builds.handed) == 1
 
 
 # -- without builds --------------------------------------------------------------------------------
