@@ -81,6 +81,8 @@ async def test_a_deployment_that_fails_leaves_the_version_and_the_secrets_of_bef
             del account.environment["TELEGRAM_SECRET"]  # what was stored stays
             await account.deploy("--schedule", "off")
             await _check(cloud, telegram, "three", secret="second")
+            await account.legato("rollback", "--to", "1")
+            await _check(cloud, telegram, "one", secret="first")
         finally:
             account.close()
 

@@ -224,13 +224,20 @@ def _place(options: argparse.Namespace) -> Place:
     return place_of(options.name or load_app(options.target).name)
 
 
-def _with_stored(options: argparse.Namespace, cloud: Cloud, place: Place) -> Settings:
-    """The settings, with secrets that only Parameter Store has."""
-    from legato.deploy.aws import secrets
+def _given(options: argparse.Namespace, cloud: Cloud, place: Place) -> Settings:
+    """The settings of the live version. Where there is none, or a secret of it is gone: those of here, with what is
+    stored. Another bot's token may be set here.
+    """
+    from legato.deploy.aws import given, secrets
     from legato.deploy.aws.deploying import completed
 
-    settings = completed(_settings(options), secrets.stored(cloud, place))
-    options.secrets = settings.secrets
+    try:
+        settings = given.live(cloud, place)
+    except ConfigError:
+        settings = None
+    if settings is None:
+        settings = completed(_settings(options), secrets.stored(cloud, place))
+    options.secrets = (*options.secrets, *settings.secrets)
     return settings
 
 
@@ -268,8 +275,10 @@ def _tell(options: argparse.Namespace, done: Deployed, seconds: float) -> None:
 
 def _rollback(options: argparse.Namespace, cloud: Cloud) -> int:
     from legato.deploy.aws.rolling import rollback
+    from legato.deploy.loader import load_app
 
-    done = rollback(cloud, _place(options), to=options.to, force=options.force)
+    app = load_app(options.target) if options.target else None
+    done = rollback(cloud, _place(options), app, to=options.to, force=options.force)
     print(f"version {done.new} is live, {done.old} was")
     for number, count in done.stay.items():
         most = "up to " if done.unsure else ""
@@ -283,7 +292,7 @@ def _status(options: argparse.Namespace, cloud: Cloud) -> int:
     from legato.deploy.aws.steering import status
 
     place = _place(options)
-    found = status(cloud, place, _with_stored(options, cloud, place))
+    found = status(cloud, place, _given(options, cloud, place))
     if options.json:
         print(msgspec.json.encode(found).decode())
         return 0
@@ -305,6 +314,8 @@ def _status(options: argparse.Namespace, cloud: Cloud) -> int:
         print(
             f"  webhook: {found.webhook.get('url') or 'not set'}; {waiting} wait; last error: {error or '-'}"
         )
+    if found.trouble:
+        print(f"  webhook: {found.trouble}")
     return 0
 
 
@@ -315,7 +326,7 @@ def _logs(options: argparse.Namespace, cloud: Cloud) -> int:
     since_ms = int((time.time() - 60 * options.since) * 1000)
     for at_ms, text in lines(cloud, _place(options), since_ms=since_ms, tail=options.tail):
         moment = datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
-        print(moment, printed(text), flush=options.tail)
+        print(moment, printed(text.replace("\t", "  ")), flush=options.tail)
     return 0
 
 
@@ -325,6 +336,6 @@ def _destroy(options: argparse.Namespace, cloud: Cloud) -> int:
 
     place = _place(options)
     app = load_app(options.target) if options.target else None
-    settings = _with_stored(options, cloud, place)
-    destroy(cloud, place, app, settings, lambda what: _say(f"deleted: {what}"), force=options.force)
+    settings = _given(options, cloud, place)
+    destroy(cloud, place, app, settings, _say, force=options.force)
     return 0

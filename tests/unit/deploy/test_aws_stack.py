@@ -302,7 +302,7 @@ def test_what_was_not_all_destroyed_can_be_destroyed_again() -> None:
         with pytest.raises(RuntimeError, match=end) if end else nullcontext():
             steering.destroy(cloud, PLACE, None, Settings(), told.append)
 
-    assert told[-1] == "stack legato-adder"
+    assert told[-1] == "deleted: stack legato-adder"
     ends = [name for name, _ in script.calls if name.startswith("delete_")]
     assert ends[-1] == "delete_stack"
 

@@ -11,7 +11,7 @@ from legato import App, Chat
 from legato.app.settings import Settings
 from legato.deploy.aws import webhook
 from legato.deploy.transport import Transport
-from legato.errors import ConfigError
+from legato.errors import BadToken, ConfigError, Unavailable
 from legato.platforms.telegram import Telegram
 from legato.stores.memory import MemoryStore
 from legato.testing._http import Request, Response, Server
@@ -137,3 +137,18 @@ async def test_a_webhook_that_another_program_sets_is_told() -> None:
 
         with pytest.raises(ConfigError, match=r"sends to https://other\.example, not to"):
             await webhook._checked(settings, http, f"{url}/telegram")
+
+
+async def test_a_token_that_telegram_does_not_know_is_told_and_never_shown() -> None:
+    async with served() as (function, url, http), FakeTelegram() as telegram:
+        settings = Settings(telegram_token="4200:another", telegram_api=telegram.api)
+        with pytest.raises(BadToken, match="refuses the token of bot 4200: check TELEGRAM_TOKEN"):
+            await webhook.webhook_info(settings, http)
+        settings = Settings(telegram_token="4200:another", telegram_api="http://127.0.0.1:1")
+        with pytest.raises(Unavailable, match=r"cannot be asked for the webhook: ") as told:
+            await webhook.webhook_info(settings, http)
+        assert "another" not in str(told.value)
+        function.early = [502]
+        settings = Settings(telegram_token="4200:another", telegram_api=url)  # no Telegram at all
+        with pytest.raises(Unavailable, match="answers 502 to getWebhookInfo"):
+            await webhook.webhook_info(settings, http)

@@ -103,12 +103,13 @@ def keep(cloud: Cloud, bucket: str, place: Place, kept: Collection[str]) -> int:
         gone, after = gone + len(old), found[-1]
 
 
-def forget(cloud: Cloud, bucket: str, place: Place) -> None:
-    """Deletes a bot's zips, and the bucket if nothing else is in it and it is ours."""
-    keep(cloud, bucket, place, ())
+def forget(cloud: Cloud, bucket: str, place: Place) -> int:
+    """Deletes a bot's zips, and the bucket if nothing else is in it and it is ours; how many zips there were."""
+    gone = keep(cloud, bucket, place, ())
     if bucket == bucket_of(cloud):
         s3 = cloud("s3")
         cloud.maybe(lambda: s3.delete_bucket(Bucket=bucket), "BucketNotEmpty", *ABSENT)
+    return gone
 
 
 __all__ = ["bucket_of", "download", "ensure_bucket", "forget", "keep", "upload"]

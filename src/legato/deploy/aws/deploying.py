@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets as chance
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 from msgspec import Struct
 
+from legato.app.app import App
 from legato.app.settings import VARIABLES, Settings
 from legato.deploy.aws import code, secrets, stack, talks, versions, webchat, webhook
 from legato.deploy.aws.cloud import Cloud
@@ -192,7 +193,7 @@ def deploy(plan: Plan, cloud: Cloud, say: Say) -> Deployed:
     _prune(cloud, place, bucket, ready.outputs["Table"], say)
     url = url_of(ready.outputs["Url"], plan.public_url)
     try:
-        tried = asyncio.run(connected(plan.entry, settings, cloud, ready.outputs, url))
+        tried = asyncio.run(connected(plan.entry.app, settings, cloud, ready.outputs, url))
     except (ConfigError, Unavailable) as error:
         back = "; `legato deploy aws rollback` goes back" if before not in (0, number) else ""
         raise ConfigError(f"version {number} is live, but {error} (deploy again{back})") from error
@@ -293,7 +294,7 @@ def _prune(cloud: Cloud, place: Place, bucket: str, table: str, say: Say) -> Non
 
 
 async def connected(
-    entry: Entry, settings: Settings, cloud: Cloud, outputs: dict[str, str], url: str
+    app: App, settings: Settings, cloud: Cloud, outputs: Mapping[str, str], url: str
 ) -> list[webhook.Tried]:
     """Lets the platforms send to the function, and tries the way; that of the web chat, too."""
     from legato.deploy.transport import Transport
@@ -301,7 +302,7 @@ async def connected(
     http = Transport()
     try:
         async with talks.opened(cloud, outputs["Table"]) as store:
-            platforms = webhook.platforms_of(entry.app, settings)
+            platforms = webhook.platforms_of(app, settings)
             tried = await webhook.connect(platforms, settings, store, http, url)
             if "WebSocket" in outputs:
                 tried.append(await webchat.tried(store, http, url, outputs["WebSocket"]))

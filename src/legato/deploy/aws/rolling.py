@@ -10,7 +10,8 @@ from collections.abc import Collection
 
 from msgspec import Struct
 
-from legato.deploy.aws import code, stack, talks, versions
+from legato.app.app import App
+from legato.deploy.aws import code, given, stack, talks, versions
 from legato.deploy.aws.cloud import Cloud
 from legato.deploy.aws.place import Place
 from legato.deploy.function.aws import HANDOVER
@@ -40,7 +41,9 @@ class Rolled(Struct, frozen=True):
     unsure: bool = False
 
 
-def rollback(cloud: Cloud, place: Place, *, to: int = 0, force: bool = False) -> Rolled:
+def rollback(
+    cloud: Cloud, place: Place, app: App | None = None, *, to: int = 0, force: bool = False
+) -> Rolled:
     """Lets requests go to an older version at once.
 
     The stack stays as it is: the next deployment of today's code makes its version live again.
@@ -48,6 +51,7 @@ def rollback(cloud: Cloud, place: Place, *, to: int = 0, force: bool = False) ->
     Args:
         cloud: Where.
         place: Which bot.
+        app: The bot, None if its code is not here: then its webhook stays as it is.
         to: Number of the version, 0 for the one before the live one.
         force: Whether open conversations that nobody could go on with are no reason to refuse.
 
@@ -79,7 +83,10 @@ def rollback(cloud: Cloud, place: Place, *, to: int = 0, force: bool = False) ->
                 )
             kept = Counter(_kept(keys, chosen.number, {one.number for one in known}))
             done = Rolled(current, chosen.number, dict(sorted(kept.items())), unsure)
+    wire = given.wiring(cloud, place, app, ready.outputs, (current, chosen.number))
     versions.move(cloud, place, chosen.number)
+    if wire is not None:
+        wire()
     return done
 
 

@@ -109,19 +109,24 @@ def known(cloud: Cloud, place: Place) -> Stack:
 
 
 def settled(cloud: Cloud, place: Place, say: Callable[[str], None]) -> Stack | None:
-    """The bot's stack as one that can be changed, None if there is none. What is under way, of a command that was
-    stopped or of somebody else, is waited for.
+    """The bot's stack as one that can be changed, None if there is none.
 
     Raises:
         ConfigError: It cannot be changed.
     """
-    stack = found(cloud, place)
-    if stack is not None and _busy(stack):
-        say(f"{place.stack} is being changed ({stack.status}): waiting for the end of that")
-        watched(lambda: not _busy(found(cloud, place)), f"the change of {place.stack}")
-        stack = found(cloud, place)
+    stack = at_rest(cloud, place, say)
     _check(place, stack)
     return stack
+
+
+def at_rest(cloud: Cloud, place: Place, say: Callable[[str], None]) -> Stack | None:
+    """The bot's stack when nothing is under way, by a command that was stopped or by somebody else."""
+    stack = found(cloud, place)
+    if stack is None or not _busy(stack):
+        return stack
+    say(f"{place.stack} is being changed ({stack.status}): waiting for the end of that")
+    watched(lambda: not _busy(found(cloud, place)), f"the change of {place.stack}")
+    return found(cloud, place)
 
 
 def _busy(stack: Stack | None) -> bool:
@@ -309,6 +314,7 @@ __all__ = [
     "Change",
     "Changes",
     "Stack",
+    "at_rest",
     "carry_out",
     "drop",
     "found",

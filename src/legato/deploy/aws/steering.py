@@ -40,6 +40,7 @@ class Status(Struct, frozen=True):
         table: Of its conversations.
         web_chat: Address of the web chat's page, "" if there is none.
         web_socket: What the page connects to.
+        trouble: Why Telegram could not be asked, "" if it could.
     """
 
     stack: str
@@ -52,6 +53,7 @@ class Status(Struct, frozen=True):
     table: str
     web_chat: str = ""
     web_socket: str = ""
+    trouble: str = ""
 
 
 def status(cloud: Cloud, place: Place, settings: Settings) -> Status:
@@ -59,19 +61,22 @@ def status(cloud: Cloud, place: Place, settings: Settings) -> Status:
     ready = stack.known(cloud, place)
     table = ready.outputs["Table"]
 
-    async def asked() -> tuple[talks.Seen, dict[str, object]]:
+    async def asked() -> tuple[talks.Seen, dict[str, object], str]:
         info: dict[str, object] = {}
+        trouble = ""
         if settings.telegram_token:
             from legato.deploy.transport import Transport
 
             http = Transport()
             try:
                 info = await webhook.webhook_info(settings, http)
+            except (ConfigError, Unavailable) as error:
+                trouble = str(error)
             finally:
                 await http.close()
-        return await talks.seen(cloud, table), info
+        return await talks.seen(cloud, table), info, trouble
 
-    seen, info = asyncio.run(asked())
+    seen, info, trouble = asyncio.run(asked())
     web_socket = ready.outputs.get("WebSocket", "")
     return Status(
         ready.status,
@@ -84,6 +89,7 @@ def status(cloud: Cloud, place: Place, settings: Settings) -> Status:
         table,
         f"{ready.outputs['Url'].rstrip('/')}/" if web_socket else "",
         web_socket,
+        trouble,
     )
 
 
@@ -155,9 +161,13 @@ def destroy(
     Raises:
         ConfigError: Conversations are open, or something could not be deleted.
     """
-    ready = stack.known(cloud, place)
-    table = ready.outputs["Table"]
-    there = _is_there(cloud, table)
+    ready = stack.at_rest(cloud, place, say)
+    if ready is None or not ready.ours:
+        if not _rest_deleted(cloud, place, "", say):
+            stack.known(cloud, place)  # says that there is none
+        return
+    table = ready.outputs.get("Table", "")  # there is none if it was never made
+    there = bool(table) and _is_there(cloud, table)
     if there and not force:
         counted = asyncio.run(talks.seen(cloud, table)).statuses
         if counted:
@@ -168,16 +178,24 @@ def destroy(
     if there and app is not None:
         try:
             asyncio.run(_disconnected(cloud, app, settings, table))
-            say("webhook")
-        except Unavailable as error:
-            say(f"the webhook stays, since its platform cannot be reached: {error}")
-    secrets.forget(cloud, place)
-    code.forget(cloud, ready.outputs.get("Bucket", "") or code.bucket_of(cloud), place)
-    say("secrets and zips")
-    _delete_table(cloud, table)
-    say(f"table {table}")
+            say("deleted: webhook")
+        except (ConfigError, Unavailable) as error:  # a token that is not valid any more, say
+            say(f"the webhook stays: {error}")
+    _rest_deleted(cloud, place, ready.outputs.get("Bucket", ""), say)
+    if table:
+        _delete_table(cloud, table)
+        say(f"deleted: table {table}")
     stack.remove(cloud, place)
-    say(f"stack {place.stack}")
+    say(f"deleted: stack {place.stack}")
+
+
+def _rest_deleted(cloud: Cloud, place: Place, bucket: str, say: Callable[[str], None]) -> bool:
+    """Deletes what is not in the stack; whether there was anything."""
+    kept = secrets.forget(cloud, place)
+    zips = code.forget(cloud, bucket or code.bucket_of(cloud), place)
+    if kept or zips:
+        say(f"deleted: {kept} secrets, {zips} zips")
+    return bool(kept or zips)
 
 
 async def _disconnected(cloud: Cloud, app: App, settings: Settings, table: str) -> None:

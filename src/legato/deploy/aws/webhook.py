@@ -5,6 +5,7 @@ the secrets, the table. A request with the webhook's secret must be taken, one w
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 
@@ -87,9 +88,15 @@ async def connect(
 
 async def disconnect(platforms: Sequence[Platform], store: Store, http: HttpClient) -> None:
     """Lets platforms send nowhere."""
-    for platform in platforms:
-        await platform.load(store)
-        await platform.setup(http, store, "")
+    log = logging.getLogger("legato")
+    before = log.level
+    log.setLevel(logging.ERROR)  # who polls is warned of the webhook that goes; here it is meant to
+    try:
+        for platform in platforms:
+            await platform.load(store)
+            await platform.setup(http, store, "")
+    finally:
+        log.setLevel(before)
 
 
 # -- the real way ----------------------------------------------------------------------------------
