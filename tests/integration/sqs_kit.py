@@ -96,15 +96,20 @@ class Sqs:
         )
         self._ask("SendMessage", QueueUrl=self._queue, MessageBody=body, **fifo)
 
-    def settle(self, records: list[Record], answer: dict[str, Any] | None) -> list[str]:
+    def settle(
+        self, records: list[Record], answer: dict[str, Any] | None, *, soon: bool = True
+    ) -> list[str]:
         """Does what Lambda does after an invocation: deletes what did not fail; what failed (all, if there is no answer)
-        comes again, here at once. Returns the ids of those.
+        comes again: here at once, or, if not `soon`, in five minutes, unless the function saw to it. Returns the ids
+        of those.
         """
         failed = {record["messageId"] for record in records}
         if answer is not None:
             failed = {one["itemIdentifier"] for one in answer["batchItemFailures"]}
         for record in records:
             handle = {"QueueUrl": self._queue, "ReceiptHandle": record["receiptHandle"]}
+            if record["messageId"] in failed and not soon:
+                continue
             if record["messageId"] in failed:
                 self._ask("ChangeMessageVisibility", VisibilityTimeout=0, **handle)
             else:

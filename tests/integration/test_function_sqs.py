@@ -1,5 +1,6 @@
 """A bot whose updates go into SQS first: intake -> FIFO queue -> worker, over DynamoDB."""
 
+import asyncio
 import itertools
 import json
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from legato.app.runtime import Runtime
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
 from legato.deploy.loader import load_app
@@ -60,6 +62,16 @@ async def boom(chat: Chat) -> None:
     await chat.say("never told")
     os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+class Context:
+    """What Lambda tells of the invocation."""
+
+    def __init__(self, left_s: float) -> None:
+        self._left_s = left_s
+
+    def get_remaining_time_in_millis(self) -> int:
+        return round(self._left_s * 1000)
 
 
 class World:
@@ -230,3 +242,38 @@ def test_a_letter_that_ends_its_process_each_time_is_put_aside_and_those_beside_
         assert 4 <= deaths <= 6
         assert [bot.told(person)[:1] for person in bot.people] == [["hello"]] * 3
         assert "never told" not in bot.told(1002)
+
+
+def test_letters_that_there_was_no_time_for_come_again_at_once_and_in_their_order(
+    server: Ministack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The queue itself hides them for five minutes."""
+    handle = Runtime.handle
+
+    async def slow(runtime: Runtime, event: Any, **more: Any) -> Any:
+        if getattr(event, "text", "") == "1001":
+            await asyncio.sleep(3600)
+        return await handle(runtime, event, **more)
+
+    with world(server, monkeypatch, tmp_path, 2) as bot:
+        for person, text in ((1001, "/start"), (1002, "/start"), (1001, "1001"), (1001, "1")):
+            bot.say_twice(person, text)
+        records = bot.queue.receive()
+        bot.say_twice(1001, "/start")  # it comes while the others are worked on
+        worker = Function(bot.intake._app, {})
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(Runtime, "handle", slow)
+                answer = Lambda(worker)({"Records": records}, Context(3.0))
+            late = [record["messageId"] for record in records if "1001" in record["body"]][1:]
+            assert bot.queue.settle(records, answer, soon=False) == sorted(late)
+
+            again = bot.queue.receive()
+            assert [record["messageId"] for record in again][:2] == late
+            answer = Lambda(worker)({"Records": again}, Context(30.0))
+            assert bot.queue.settle(again, answer, soon=False) == []
+        finally:
+            worker.close()
+        assert bot.queue.left == 0
+        assert bot.told(1001) == ["First number?", "Second number?", "Sum: 1002", "First number?"]
+        assert bot.told(1002) == ["First number?"]

@@ -24,12 +24,14 @@ class FakeSqs:
         sent: All entries of SendMessageBatch that were taken, by queue.
         refuse: Answers of the next requests instead: (status, body), or a list of entries' numbers that fail.
         asked: How many requests came.
+        shown: Seconds after which messages are visible again, by receipt handle, in the order of the requests.
     """
 
     def __init__(self) -> None:
         self.sent: dict[str, list[Message]] = {QUEUE: [], TIMERS: []}
         self.refuse: list[tuple[int, dict[str, Any]] | list[int]] = []
         self.asked = 0
+        self.shown: dict[str, int] = {}
         self.port = 0
         self._ids = itertools.count(1)
 
@@ -52,10 +54,15 @@ class FakeSqs:
             failed = what
         name = asked["QueueUrl"].rpartition("/")[2]
         done: dict[str, Any] = {"Successful": [], "Failed": []}
+        assert len(asked["Entries"]) <= 10
         for number, entry in enumerate(asked["Entries"]):
             if number in failed:
                 error = {"Code": "InternalError", "SenderFault": False, "Message": "away"}
                 done["Failed"].append({"Id": entry["Id"], **error})
+            elif action == "ChangeMessageVisibilityBatch":
+                assert entry["ReceiptHandle"].endswith(name)
+                self.shown[entry["ReceiptHandle"]] = entry["VisibilityTimeout"]
+                done["Successful"].append({"Id": entry["Id"]})
             else:
                 done["Successful"].append({"Id": entry["Id"], "MessageId": f"m{next(self._ids)}"})
                 self.sent[name].append(entry)
@@ -75,8 +82,10 @@ def record(
     group = (entry or {}).get("MessageGroupId")
     if group:
         attributes["MessageGroupId"] = group
+    its_id = f"id{number or next(_ids)}"
     return {
-        "messageId": f"id{number or next(_ids)}",
+        "messageId": its_id,
+        "receiptHandle": f"{its_id}@{name}",
         "body": body,
         "attributes": attributes,
         "eventSource": "aws:sqs",

@@ -19,8 +19,14 @@ ON_TABLE = (
     "UpdateItem",
 )
 """What the store asks of its table. A transaction is allowed by what it is made of."""
-ON_QUEUE = ("DeleteMessage", "GetQueueAttributes", "ReceiveMessage", "SendMessage")
-"""SendMessage is ours, the others are Lambda's, which reads with the function's role."""
+ON_QUEUE = (
+    "ChangeMessageVisibility",
+    "DeleteMessage",
+    "GetQueueAttributes",
+    "ReceiveMessage",
+    "SendMessage",
+)
+"""SendMessage and ChangeMessageVisibility are ours, the others are Lambda's, which reads with the function's role."""
 
 Statement = dict[str, Any]
 

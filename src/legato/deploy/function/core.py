@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -155,7 +155,12 @@ class Function:
 
     @asynccontextmanager
     async def invoked(
-        self, budget_s: float, *, takes_in: bool = False, quiet: bool = False
+        self,
+        budget_s: float,
+        *,
+        takes_in: bool = False,
+        quiet: bool = False,
+        last: Callable[[Queues], Awaitable[None]] | None = None,
     ) -> AsyncIterator[Runtime]:
         """One invocation, for which the function has so many seconds.
 
@@ -163,6 +168,7 @@ class Function:
             budget_s: How many.
             takes_in: It only takes an update in, if updates go into a queue: nothing else is looked for.
             quiet: Nothing else is looked for in any case: another version of the function does that.
+            last: Is done at its end, however it ends, if there are queues.
         """
         self.invocation.begin(budget_s)
         token = self._strays.begin()
@@ -186,10 +192,15 @@ class Function:
             cut = True
             raise
         finally:
-            await self._over(token, turns, cut=cut)
+            await self._over(token, turns, cut=cut, last=last)
 
     async def _over(
-        self, token: Token[bool], turns: Collection[asyncio.Task[Any]], *, cut: bool
+        self,
+        token: Token[bool],
+        turns: Collection[asyncio.Task[Any]],
+        *,
+        cut: bool,
+        last: Callable[[Queues], Awaitable[None]] | None,
     ) -> None:
         """Ends an invocation. One that was cut off leaves nothing that it used: who knows in what state it is."""
         runtime = self._runtime
@@ -198,6 +209,8 @@ class Function:
         await self._strays.end(token, turns, self.invocation.rest_s(CANCEL_S))
         if self.queues is not None:
             await self.queues.alarms(self.invocation.wakes)
+            if last is not None:
+                await last(self.queues)
         if runtime is None or cut:
             self._discard()
         else:

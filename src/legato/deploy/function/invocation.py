@@ -42,6 +42,13 @@ log: logging.Logger = logging.getLogger("legato.function")
 Task = asyncio.Task[Any]
 
 
+class NoTime(Unavailable):
+    """The invocation was over before it could be worked on."""
+
+    def __init__(self) -> None:
+        super().__init__("no time left")
+
+
 class CutOff(Unavailable):
     """The time is over, and something was waited for that did not come."""
 
@@ -214,4 +221,13 @@ def _is_foreign(coro: Any) -> bool:
     return code is not None and not str(code.co_filename).startswith(_KNOWN)
 
 
-__all__ = ["CANCEL_S", "CLOSE_S", "GRACE_MS", "MARGIN_S", "CutOff", "Invocation", "Strays"]
+__all__ = [
+    "CANCEL_S",
+    "CLOSE_S",
+    "GRACE_MS",
+    "MARGIN_S",
+    "CutOff",
+    "Invocation",
+    "NoTime",
+    "Strays",
+]

@@ -19,7 +19,7 @@ import msgspec
 from legato.app.letters import DEAD_BYTES
 from legato.app.poison import SPACE
 from legato.app.settings import Settings
-from legato.deploy.function.invocation import CutOff
+from legato.deploy.function.invocation import CutOff, NoTime
 from legato.errors import StoreError, StoreUnavailable, Unavailable
 from legato.model.records import Commit
 
@@ -84,9 +84,11 @@ async def messages(
     from legato.deploy.function import queueing, sources
 
     # Until it is done: the time may be over at any moment.
-    failures: Failures = [Unavailable("no time left") for _ in records]
+    failures: Failures = [NoTime() for _ in records]
     try:
-        async with function.invoked(budget_s) as runtime:
+        async with function.invoked(
+            budget_s, last=lambda queues: queues.again(records, failures)
+        ) as runtime:
             queues = function.queues or queueing.Queues(
                 Settings(), runtime.http, function.clock, function.invocation
             )

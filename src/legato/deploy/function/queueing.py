@@ -23,7 +23,7 @@ import msgspec
 
 from legato.abc import Clock, HttpClient, HttpResponse, Platform
 from legato.app.letters import letters
-from legato.deploy.function.invocation import CLOSE_S
+from legato.deploy.function.invocation import CLOSE_S, NoTime
 from legato.deploy.function.outside import Failures, buried, failed
 from legato.deploy.parts import make_sender
 from legato.engine import journal
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 SUSPECT_AFTER = 2
 """What was handed out more often may be what ends the process: each further try is counted (legato.app.poison)."""
+PATIENT = 10
+"""So often, what there was no time for is handed out again at once."""
+LONGEST_PAUSE_S = 16
 AT_ONCE = 64
 EARLY_MS = 1000
 """A wake that comes so early is waited for."""
@@ -195,7 +198,7 @@ class Queues:
     async def _letter(self, runtime: Runtime, letter: Letter, count: int) -> Exception | None:
         """Works on one letter; returns why it must come again."""
         if not self._invocation.may_begin():
-            return Unavailable("no time left")
+            return NoTime()
         event = _opened(letter)
         if event is None:
             return await buried(runtime, letter.id, letter.body)
@@ -218,6 +221,23 @@ class Queues:
             place = event.place
             raise Unavailable(f"no {place.platform} bot {place.bot} is set up here")
         await runtime.handle(event, suspect=count > SUSPECT_AFTER)
+
+    async def again(self, records: Sequence[Record], failures: Failures) -> None:
+        """Lets messages of our own queues that failed come again soon: else they would wait until the queue's own time
+        for them is over. What follows a failed one in its group comes with it; SQS hands nothing of a group out while
+        an earlier message is hidden, so their order does not rest on this. What goes wrong costs time only.
+        """
+        works = [
+            sender.show(shown)
+            for sender in (self._letters, self._timers)
+            if sender is not None and (shown := _shown(sender.where.is_of, records, failures))
+        ]
+        try:
+            async with asyncio.timeout(self._invocation.rest_s(CLOSE_S)):
+                await asyncio.gather(*works)
+        except (Unavailable, TimeoutError) as error:
+            why = str(error) or "no time left"
+            log.warning("messages come again when the queue's own time is over: %s", why)
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -264,7 +284,7 @@ class Queues:
             self._invocation.alarm(wake.key, wake.at_ms)  # clocks differ: once more
             return None
         if not self._invocation.may_begin():
-            return Unavailable("no time left")
+            return NoTime()
         try:
             async with asyncio.timeout(self._invocation.left_s):
                 if early_ms > 0:
@@ -306,6 +326,37 @@ async def _all(works: list[Coroutine[Any, Any, None]]) -> None:
     for result in await asyncio.gather(*works, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
+
+
+def _shown(
+    ours: Callable[[str], bool], records: Sequence[Record], failures: Failures
+) -> list[tuple[str, int]]:
+    """Which messages are to be seen again, by their handles, and after how many seconds."""
+    shown: list[tuple[str, int]] = []
+    pauses: dict[str, int | None] = {}
+    for record, error in zip(records, failures, strict=True):
+        handle = str(record.get("receiptHandle") or "")
+        if error is None or not handle or not ours(str(record.get("eventSourceARN") or "")):
+            continue
+        group = _attribute(record, "MessageGroupId") or handle
+        if group not in pauses:  # the first of a group is what the others wait for
+            pauses[group] = _pause_s(error, _count(record))
+        pause_s = pauses[group]
+        if pause_s is not None:
+            shown.append((handle, pause_s))
+    return shown
+
+
+def _pause_s(error: Exception, count: int) -> int | None:
+    """How long a message that failed stays hidden; None: as long as the queue hides it. It must not be handed out so
+    often, and so fast, that the queue gives it up.
+    """
+    if isinstance(error, NoTime | TimeoutError):  # which took the whole time of an invocation
+        if count < PATIENT:
+            return 0
+        count -= PATIENT - 1
+    pause_s: int = 2 ** min(count - 1, 20)
+    return pause_s if pause_s <= LONGEST_PAUSE_S else None
 
 
 def _attribute(record: Record, name: str) -> str:

@@ -71,7 +71,7 @@ class Yandex:
     async def _handle(self, event: Any, budget_s: float) -> Answer:
         event = event if isinstance(event, dict) else {}
         if isinstance(event.get("httpMethod"), str):
-            return answered(event, await self._requested(event, budget_s))
+            return answered(event, await requested(self.function, event, budget_s))
         if "update_id" in event:
             if not self._trigger:
                 raise ConfigError(BARE)
@@ -85,15 +85,16 @@ class Yandex:
                 raise error  # the trigger invokes the function again
         return {"happened": len(found)}
 
-    async def _requested(self, event: dict[str, Any], budget_s: float) -> HttpResponse:
-        clock = self.function.clock
-        begun = clock.monotonic()
-        try:
-            platforms = await self.function.hosts(budget_s)
-        except (Unavailable, StoreUnavailable) as error:
-            return later(str(error), 1)
-        left_s = budget_s - (clock.monotonic() - begun)
-        return await self.function.request(_request(event, platforms), left_s)
+
+async def requested(function: Function, event: dict[str, Any], budget_s: float) -> HttpResponse:
+    """Answers the request in an event."""
+    begun = function.clock.monotonic()
+    try:
+        platforms = await function.hosts(budget_s)
+    except (Unavailable, StoreUnavailable) as error:
+        return later(str(error), 1)
+    left_s = budget_s - (function.clock.monotonic() - begun)
+    return await function.request(_request(event, platforms), left_s)
 
 
 def _request(event: dict[str, Any], platforms: list[str]) -> HttpRequest:
@@ -132,4 +133,4 @@ def happened(message: dict[str, Any]) -> Happened:
     )
 
 
-__all__ = ["Yandex", "happened", "yandex"]
+__all__ = ["Yandex", "happened", "requested", "yandex"]

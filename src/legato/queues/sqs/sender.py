@@ -36,10 +36,10 @@ AGAIN = frozenset(
     }
 )
 """What may go well a moment later."""
-_CURES = {
-    "QueueDoesNotExist": "was it deleted, or is it in another region?",
-    "AccessDenied": "the role needs sqs:SendMessage (and sqs:GetQueueUrl, where only the name is given)",
-    "AccessDeniedException": "the role needs sqs:SendMessage (and sqs:GetQueueUrl, where only the name is given)",
+_RIGHTS = {
+    "SendMessageBatch": "sqs:SendMessage (and sqs:GetQueueUrl, where only the name is given)",
+    "GetQueueUrl": "sqs:GetQueueUrl, or the whole address instead of the name",
+    "ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
 }
 
 Entry = dict[str, Any]
@@ -115,6 +115,21 @@ class SqsSender:
             [{"MessageBody": wake_text(wake), "DelaySeconds": delay_s} for wake, delay_s in wakes]
         )
 
+    async def show(self, handles: Sequence[tuple[str, int]]) -> None:
+        """Lets messages that were received be handed out again after so many seconds each, in this order. One that
+        is not in flight any more is left alone.
+
+        Raises:
+            Unavailable: SQS has not heard of all.
+        """
+        url = self._url or await self._find()
+        for start in range(0, len(handles), BATCH):
+            entries = [
+                {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": pause_s}
+                for number, (handle, pause_s) in enumerate(handles[start : start + BATCH])
+            ]
+            await self._ask("ChangeMessageVisibilityBatch", {"QueueUrl": url, "Entries": entries})
+
     async def _put(self, entries: list[Entry]) -> None:
         failed: Unavailable | None = None
         for batch in _batches(entries):
@@ -172,11 +187,15 @@ class SqsSender:
             if refused.kind == EXPIRED and number == 0:
                 self._service.renew()
             elif answer.status < 500 and refused.kind not in AGAIN:
-                raise self._explained(refused) from refused
+                raise self._explained(refused, action) from refused
         raise self._unavailable(failure)
 
-    def _explained(self, refused: Refused) -> Unavailable:
-        cure = next((text for kind, text in _CURES.items() if refused.kind.endswith(kind)), "")
+    def _explained(self, refused: Refused, action: str) -> Unavailable:
+        cure = ""
+        if refused.kind.endswith(("AccessDenied", "AccessDeniedException")):
+            cure = f"the role needs {_RIGHTS[action]}"
+        elif refused.kind.endswith("QueueDoesNotExist"):
+            cure = "was it deleted, or is it in another region?"
         return self._unavailable(f"{refused}{f' ({cure})' if cure else ''}")
 
     def _unavailable(self, why: str) -> Unavailable:
