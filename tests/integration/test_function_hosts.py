@@ -13,38 +13,21 @@ import httpx
 import pytest
 import uvicorn
 
-from legato import App, Chat, Happened
+from legato import App, Chat
 from legato.deploy.function.frozen import Frozen
 from legato.deploy.function.invocation import Invocation
 from legato.errors import ConfigError
 from legato.testing.clock import FakeClock
 from legato.testing.fake_telegram import FakeTelegram
+from tests.unit.deploy.function_kit import BODY, PROOF, SECRET, bot, on_telegram, seen
 
-TOKEN, SECRET = "4200:canary-of-the-token", "canary-of-the-secret"
-PROOF = {"X-Telegram-Bot-Api-Secret-Token": SECRET}
-UPDATE = {
-    "update_id": 1,
-    "message": {
-        "message_id": 1,
-        "date": 1,
-        "from": {"id": 1001, "is_bot": False, "first_name": "Ann"},
-        "chat": {"id": 1001, "type": "private"},
-        "text": "/start",
-    },
-}
-BODY = json.dumps(UPDATE).encode()
-seen: list[Happened] = []
 left: list[asyncio.Task[None]] = []
 made: list[Any] = []
 begun, gate = threading.Event(), threading.Event()
 
 
 def app() -> App:
-    app = App("bot")
-
-    @app.command("start")
-    async def start(chat: Chat) -> None:
-        await chat.say("Hello")
+    app = bot()
 
     @app.command("block")
     async def block(chat: Chat) -> None:
@@ -60,11 +43,6 @@ def app() -> App:
     async def stray(chat: Chat) -> None:
         await chat.run(careless)
         await chat.say("done")
-
-    @app.event("*")
-    async def note(chat: Chat) -> None:
-        assert isinstance(chat.event, Happened)
-        await chat.run(seen.append, chat.event)
 
     return app
 
@@ -85,16 +63,10 @@ async def forever() -> None:
 
 @pytest.fixture
 def telegram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTelegram]:
-    seen.clear()
     left.clear()
     begun.clear()
     gate.clear()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
-    monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
-    monkeypatch.delenv("LEGATO_STORE", raising=False)
-    with FakeTelegram(token=TOKEN).threaded() as telegram:
-        telegram.user("Ann", started=True)
+    with on_telegram(tmp_path, monkeypatch) as telegram:
         yield telegram
         while made:
             made.pop().function.close()

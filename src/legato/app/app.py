@@ -321,6 +321,10 @@ class App(Router):
         """An app for Azure Functions. See legato.deploy.function.azure."""
         return self._shell("function.azure").azure(self, **options)
 
+    def openwhisk(self, **options: Any) -> Callable[..., Any]:
+        """An action for Apache OpenWhisk and Selectel. See legato.deploy.function.openwhisk."""
+        return self._shell("function.openwhisk").openwhisk(self, **options)  # type: ignore[no-any-return]
+
     def asgi(self, *, frozen: bool = False, timeout_s: float = 60.0, **options: Any) -> Any:
         """An ASGI application that serves the webhooks. See legato.deploy.http.
 

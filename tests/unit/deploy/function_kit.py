@@ -1,9 +1,14 @@
-"""Processes of one function over one store, and a person who writes to it."""
+"""Functions over one store, a person who writes to them, and the bot and the update that most tests need."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from legato import App
+import pytest
+
+from legato import App, Chat, Happened
 from legato.abc import Clock
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
@@ -12,6 +17,48 @@ from legato.testing.fake_telegram import FakeTelegram
 
 TOKEN, SECRET = "4200:canary-of-the-token", "canary-of-the-secret"
 PROOF = {"X-Telegram-Bot-Api-Secret-Token": SECRET}
+UPDATE: dict[str, Any] = {
+    "update_id": 1,
+    "message": {
+        "message_id": 1,
+        "date": 1,
+        "from": {"id": 1001, "is_bot": False, "first_name": "Ann"},
+        "chat": {"id": 1001, "type": "private"},
+        "text": "/start",
+    },
+}
+BODY = json.dumps(UPDATE).encode()
+seen: list[Happened] = []
+"""What happened outside of chats, as `bot` saw it."""
+
+
+def bot() -> App:
+    """Greets, and notes what happens outside of chats."""
+    app = App("bot")
+
+    @app.command("start")
+    async def start(chat: Chat) -> None:
+        await chat.say("Hello")
+
+    @app.event("*")
+    async def note(chat: Chat) -> None:
+        assert isinstance(chat.event, Happened)
+        await chat.run(seen.append, chat.event)
+
+    return app
+
+
+@contextmanager
+def on_telegram(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTelegram]:
+    """A Telegram on which Ann has started the bot, whose settings are in the environment."""
+    seen.clear()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
+    monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
+    monkeypatch.delenv("LEGATO_STORE", raising=False)
+    with FakeTelegram(token=TOKEN).threaded() as telegram:
+        telegram.user("Ann", started=True)
+        yield telegram
 
 
 class Context:

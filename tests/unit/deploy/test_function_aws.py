@@ -8,56 +8,21 @@ from typing import Any
 
 import pytest
 
-from legato import App, Chat, Happened
+from legato import Happened
 from legato.app.runtime import Runtime
 from legato.deploy.function import sources
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
 from legato.errors import StoreUnavailable
-from legato.testing.fake_telegram import FakeTelegram
+from tests.unit.deploy.function_kit import BODY, SECRET, bot, on_telegram, seen
 
-TOKEN, SECRET = "4200:canary-of-the-token", "canary-of-the-secret"
 PROOF = "X-Telegram-Bot-Api-Secret-Token"
-BODY = json.dumps(
-    {
-        "update_id": 1,
-        "message": {
-            "message_id": 1,
-            "date": 1,
-            "from": {"id": 1001, "is_bot": False, "first_name": "Ann"},
-            "chat": {"id": 1001, "type": "private"},
-            "text": "/start",
-        },
-    }
-)
-seen: list[Happened] = []
-
-
-def app() -> App:
-    app = App("bot")
-
-    @app.command("start")
-    async def start(chat: Chat) -> None:
-        await chat.say("Hello")
-
-    @app.event("*")
-    async def note(chat: Chat) -> None:
-        assert isinstance(chat.event, Happened)
-        await chat.run(seen.append, chat.event)
-
-    return app
 
 
 @pytest.fixture
 def function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Function]:
-    seen.clear()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
-    monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
-    monkeypatch.delenv("LEGATO_STORE", raising=False)
-    with FakeTelegram(token=TOKEN).threaded() as telegram:
-        telegram.user("Ann", started=True)
-        function = Function(app(), {"telegram_api": telegram.api})
+    with on_telegram(tmp_path, monkeypatch) as telegram:
+        function = Function(bot(), {"telegram_api": telegram.api})
         yield function
         function.close()
 
@@ -72,7 +37,7 @@ def v1(**more: Any) -> dict[str, Any]:
         "queryStringParameters": {"a": "1"},
         "multiValueQueryStringParameters": {"a": ["1", "2"]},
         "requestContext": {"stage": "prod"},
-        "body": BODY,
+        "body": BODY.decode(),
         "isBase64Encoded": False,
     } | more
 
@@ -90,7 +55,7 @@ def test_a_load_balancer_gets_a_status_line_and_sends_its_query_as_it_came(
 ) -> None:
     event = v1(
         requestContext={"elb": {"targetGroupArn": "arn"}},
-        body=base64.b64encode(BODY.encode()).decode(),
+        body=base64.b64encode(BODY).decode(),
         isBase64Encoded=True,
     )
     for name in ("headers", "queryStringParameters") if several else ():

@@ -8,56 +8,23 @@ from typing import Any
 
 import pytest
 
-from legato import App, Chat, Happened
 from legato.deploy.function.yandex import Yandex
 from legato.errors import ConfigError, StoreUnavailable
 from legato.testing.fake_telegram import FakeTelegram
-from tests.unit.deploy.function_kit import SECRET, TOKEN, Context
+from tests.unit.deploy.function_kit import BODY, SECRET, UPDATE, Context, bot, on_telegram, seen
 
-UPDATE = {
-    "update_id": 1,
-    "message": {
-        "message_id": 1,
-        "date": 1,
-        "from": {"id": 1001, "is_bot": False, "first_name": "Ann"},
-        "chat": {"id": 1001, "type": "private"},
-        "text": "/start",
-    },
-}
 TITLED = "X-Telegram-Bot-Api-Secret-Token"
-seen: list[Happened] = []
-
-
-def app() -> App:
-    app = App("bot")
-
-    @app.command("start")
-    async def start(chat: Chat) -> None:
-        await chat.say("Hello")
-
-    @app.event("*")
-    async def note(chat: Chat) -> None:
-        assert isinstance(chat.event, Happened)
-        await chat.run(seen.append, chat.event)
-
-    return app
 
 
 @pytest.fixture
 def telegram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTelegram]:
-    seen.clear()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
-    monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
-    monkeypatch.delenv("LEGATO_STORE", raising=False)
-    with FakeTelegram(token=TOKEN).threaded() as telegram:
-        telegram.user("Ann", started=True)
+    with on_telegram(tmp_path, monkeypatch) as telegram:
         yield telegram
 
 
 @pytest.fixture
 def handler(telegram: FakeTelegram) -> Iterator[Yandex]:
-    handler = app().yandex(telegram_api=telegram.api)
+    handler = bot().yandex(telegram_api=telegram.api)
     assert isinstance(handler, Yandex)
     yield handler
     handler.function.close()
@@ -76,7 +43,7 @@ def asked(**more: Any) -> dict[str, Any]:
         "multiValueQueryStringParameters": {},
         "pathParams": {},
         "requestContext": {"identity": {"sourceIp": "1.1.1.1"}, "httpMethod": "POST"},
-        "body": json.dumps(UPDATE),
+        "body": BODY.decode(),
         "isBase64Encoded": False,
     } | more
 
@@ -88,7 +55,7 @@ def asked(**more: Any) -> dict[str, Any]:
         {"url": "/telegram?x=y", "path": "/telegram"},
         {"url": "/bots/telegram", "path": "/bots/{name}"},
         {"queryStringParameters": {"to": "telegram"}, "url": "/?to=telegram"},
-        {"body": base64.b64encode(json.dumps(UPDATE).encode()).decode(), "isBase64Encoded": True},
+        {"body": base64.b64encode(BODY).decode(), "isBase64Encoded": True},
         {"multiValueHeaders": {}},
         {"headers": {TITLED.lower(): SECRET}, "multiValueHeaders": {}},
     ],
@@ -125,7 +92,7 @@ def test_a_bare_update_is_refused_so_that_it_comes_again_once_that_is_mended(
 
 
 def test_a_bare_update_is_taken_from_a_trigger_if_that_was_said(telegram: FakeTelegram) -> None:
-    handler = app().yandex(telegram_api=telegram.api, telegram_trigger="on")
+    handler = bot().yandex(telegram_api=telegram.api, telegram_trigger="on")
     assert isinstance(handler, Yandex)
     try:
         assert [handler(UPDATE, Context()) for _ in range(2)] == [{"taken": 1}] * 2
@@ -137,7 +104,7 @@ def test_a_bare_update_is_taken_from_a_trigger_if_that_was_said(telegram: FakeTe
 def test_an_update_of_a_trigger_that_is_not_finished_fails_the_invocation(
     telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handler = app().yandex(telegram_api=telegram.api, telegram_trigger="on")
+    handler = bot().yandex(telegram_api=telegram.api, telegram_trigger="on")
     assert isinstance(handler, Yandex)
     try:
         handler({}, Context())
@@ -158,7 +125,7 @@ def test_an_update_of_a_trigger_that_is_not_finished_fails_the_invocation(
 
 def test_a_misspelt_switch_is_told() -> None:
     with pytest.raises(ConfigError, match="write 'on' or 'off'"):
-        app().yandex(telegram_trigger="yes")
+        bot().yandex(telegram_trigger="yes")
 
 
 def of(what: str, details: dict[str, Any], **about: str) -> dict[str, Any]:
