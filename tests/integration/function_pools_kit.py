@@ -1,15 +1,18 @@
-"""More hosts of functions: a process of its own, our own pool, and serverless-offline."""
+"""More hosts of functions: a process of its own, our own pool, serverless-offline, OpenWhisk's protocol."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 
-from tests.integration.function_hosts_kit import Answer, Served
+from tests.integration.function_hosts_kit import Answer, Host, Served
 from tests.integration.functions_kit import lives, until, write
 from tests.integration.npm_kit import installed
 
@@ -24,6 +27,19 @@ custom:
     {{host: 127.0.0.1, httpPort: {port}, lambdaPort: {inner}, noPrependStageInUrl: true, reloadHandler: {new}}}
 functions:
   adder: {{handler: handler.handler, timeout: 30, events: [httpApi: "*"]}}
+"""
+
+
+LOOP = """
+import json, os, sys
+from handler import main
+out = os.fdopen(3, "w")
+for line in sys.stdin:
+    asked = json.loads(line)
+    for name, value in asked.items():
+        if name != "value":
+            os.environ["__OW_" + name.upper()] = value
+    print(json.dumps(main(asked["value"])), file=out, flush=True)
 """
 
 
@@ -130,3 +146,35 @@ class Offline(Inner):
     def containers(self) -> list[psutil.Process]:
         assert self._process is not None
         return psutil.Process(self._process.pid).children(recursive=True)
+
+
+class OpenWhisk(Host):
+    """An action in a process that speaks ActionLoop, as Apache's own launcher does: lines, and descriptor 3."""
+
+    code = "main = app.openwhisk()"
+    talks = True
+
+    def command(self) -> list[str]:
+        inner = f"exec {sys.executable} -c '{LOOP}' 3>&1 >&2"
+        return ["sh", "-c", inner]
+
+    async def _activated(self, value: dict[str, Any]) -> dict[str, Any]:
+        deadline = str(int((time.time() + 60) * 1000))
+        answer = await self._talk({"value": value, "deadline": deadline, "namespace": "guest"})
+        assert isinstance(answer, dict), self.log
+        return answer
+
+    async def ask(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        lowered = {name.lower(): value for name, value in headers.items()}
+        value = {
+            "__ow_method": method.lower(),
+            "__ow_path": path,
+            "__ow_query": "",
+            "__ow_headers": lowered,
+            "__ow_body": base64.b64encode(body).decode(),
+        }
+        answer = await self._activated(value)
+        return answer["statusCode"], answer.get("headers", {}), answer.get("body", "").encode()
+
+    async def tick(self) -> None:
+        assert "woken" in await self._activated({"trigger_name": "every-minute"})

@@ -11,7 +11,7 @@ import pytest
 from legato.testing._http import Request, Response, Server
 from legato.testing.fake_telegram import FakeTelegram
 from tests.integration.function_hosts_kit import CLOCK, HOSTS, Amazon, Host
-from tests.integration.function_pools_kit import Offline, Pool, Process
+from tests.integration.function_pools_kit import Offline, OpenWhisk, Pool, Process
 from tests.integration.run_kit import SECRET, TOKEN, adder, environment
 from tests.servers.ministack import WHO
 
@@ -129,10 +129,11 @@ azure      azure-functions                warm kills   warm kills   warm kills
 frozen     uvicorn, as in Cloud Run       warm kills   warm kills   warm kills
 google     functions-framework            warm kills   warm kills   warm kills
 offline    serverless-offline             warm              kills        kills
+openwhisk  ActionLoop's protocol          warm kills   warm kills   warm kills
 pool       legato functions               warm kills   warm kills   warm kills
 yandex     called as Yandex calls it      warm kills   warm kills   warm kills
 """
-ALL_HOSTS = HOSTS | {"process": Process, "offline": Offline, "pool": Pool}
+ALL_HOSTS = HOSTS | {"process": Process, "offline": Offline, "openwhisk": OpenWhisk, "pool": Pool}
 
 
 def cells() -> list[tuple[str, str, str]]:
