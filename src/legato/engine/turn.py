@@ -152,8 +152,9 @@ class Turn(Intake):
             fresh, effects = [], [p for p in effects if p.path in self._tasks]
         intents = tuple(p.path for p in effects if isinstance(p.op, Step) and p.op.at_most_once)
         interrupted = self.live.state.intents
-        claims = self._claims(effects)
-        if self._is_unwritten() or claims or not set(intents) <= set(interrupted):
+        taken_up = self._is_anothers()
+        claims = self._claims(effects) if taken_up else 0
+        if self._is_unwritten() or taken_up or not set(intents) <= set(interrupted):
             said = self.live.driver.said
             await self._commit(RUNNING, intents=intents, said=said, claims=claims)
         await self._services.relay.delivered(self.live.birth.place.lane, self.writer.last_id)
@@ -176,17 +177,21 @@ class Turn(Intake):
         said = self.live.driver.outputs or self._retries
         return bool(said or self._records or self.writer.update_id)
 
+    def _is_anothers(self) -> bool:
+        """Whether all is as another invocation has left it, and is to be taken up: so only one does."""
+        return not self._is_unwritten() and (
+            self.live.conversation.wake_ms < self._services.term.until_ms()
+        )
+
     def _claims(self, effects: list[Pending]) -> int:
-        """How often these effects were begun before by invocations that ended too early; 0 if they were
-        not, or have been taken up already.
+        """How often these effects were begun before by invocations that ended too early.
 
         Raises:
             OutOfTime: Too often.
         """
-        row = self.live.conversation
-        if self._is_unwritten() or row.wake_ms >= self._services.term.until_ms():
-            return 0
-        claims = self.live.state.claims + 1
+        row, claims = self.live.conversation, self.live.state.claims
+        if row.wake_ms > row.updated_ms:  # else it was put down, or let go on by an operator
+            claims += 1
         if claims >= MOST_TRIES:
             raise OutOfTime(
                 ", ".join(p.op.name for p in effects if isinstance(p.op, Effect)), claims

@@ -8,97 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from legato import App, Chat
 from legato.app.runtime import Runtime
 from legato.deploy.function import start
-from legato.engine.term import MOST_TRIES
-from legato.errors import StepInterrupted, StoreUnavailable
-from legato.model.ids import place_of
-from legato.model.records import FAILED, RUNNING, Conversation
-from legato.testing.clock import FakeClock
-from legato.testing.fake_telegram import FakeTelegram
-from tests.unit.deploy.function_kit import SECRET, TOKEN, Service
-
-TICK = {"legato": "tick"}
-SHORT_MS = 700
-"""An invocation that has a fifth of a second for its work."""
-AFTER_S = 5
-"""Later than the end of any invocation."""
-
-
-class Work:
-    """Steps that take as long as a test says. `ran` is what was begun, `ended` what came to its end."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.ran: list[str] = []
-        self.ended: list[str] = []
-        self.hangs = False
-        self.app = App("worker", apology="Sorry")
-        for handler in (
-            self.two,
-            self.asks,
-            self.long,
-            self.once,
-            self.stray,
-            self.crowd,
-            self.leaves,
-        ):
-            self.app.command(handler.__name__)(handler)
-
-        self.app.event("sqs:orders")(self.order)
-
-    async def order(self, chat: Chat) -> None:
-        await chat.run(self.hanging, "order")
-
-    async def two(self, chat: Chat) -> None:
-        await chat.run(self.takes_all, "first")
-        await chat.say("half")
-        await chat.run(self.takes_all, "second")
-        await chat.say("all")
-
-    async def asks(self, chat: Chat) -> None:
-        for name in ("first", "second"):
-            await chat.run(self.takes_all, name)
-        await chat.say(f"Hi {await chat.ask('Name?')}")
-
-    async def takes_all(self, name: str) -> None:
-        self.ran.append(name)
-        self.clock.advance(7)
-
-    async def long(self, chat: Chat) -> None:
-        await chat.run(self.hanging, "long")
-        await chat.say("done")
-
-    async def hanging(self, name: str) -> None:
-        self.ran.append(name)
-        await asyncio.sleep(3600 if self.hangs else 0)
-        self.ended.append(name)
-
-    async def once(self, chat: Chat) -> None:
-        try:
-            await chat.run(self.hanging, "pay", at_most_once=True)
-        except StepInterrupted:
-            await chat.say("I do not know")
-
-    async def stray(self, chat: Chat) -> None:
-        await chat.run(self.careless)
-        await chat.say("done")
-
-    async def careless(self) -> None:
-        self.background = asyncio.create_task(self.hanging("background"), name="careless one")
-        await asyncio.sleep(0)
-
-    async def crowd(self, chat: Chat) -> None:
-        await chat.run(self.careful)
-        await chat.say("done")
-
-    async def careful(self) -> None:
-        await asyncio.gather(*(self.hanging(name) for name in "abc"))
-
-    async def leaves(self, chat: Chat) -> None:
-        for number in "123":
-            await chat.say(number)
+from legato.errors import StoreUnavailable
+from legato.model.records import RUNNING
+from tests.unit.deploy.function_kit import Service
+from tests.unit.deploy.time_kit import AFTER_S, SHORT_MS, TICK, Work, sent, stored, working
 
 
 @pytest.fixture
@@ -107,28 +22,9 @@ def work() -> Work:
 
 
 @pytest.fixture
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Work) -> Iterator[Service]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
-    monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
-    monkeypatch.delenv("LEGATO_STORE", raising=False)
-    with FakeTelegram(token=TOKEN).threaded() as telegram:
-        telegram.user("Ann", started=True)
-        service = Service(telegram, work.app, work.clock)
+def service(work: Work, tmp_path: Path) -> Iterator[Service]:
+    with working(work, tmp_path) as service:
         yield service
-        service.process.close()
-
-
-def sent(service: Service) -> list[str]:
-    return [str(call.params["text"]) for call in service.telegram.called("sendMessage")]
-
-
-def stored(service: Service) -> Conversation | None:
-    runtime = service.process._runtime
-    assert runtime is not None
-    rows = service.process.run(runtime.store.find())
-    assert all(place_of(row.key).platform == "telegram" for row in rows)
-    return rows[0] if rows else None
 
 
 def test_a_turn_that_has_no_time_for_its_next_step_goes_on_at_the_next_tick(
@@ -191,53 +87,6 @@ def test_a_step_that_is_cut_off_runs_again_once_its_invocation_is_surely_over(
     assert (work.ran, work.ended, sent(service)) == (["long"] * 2, ["long"], ["done"])
 
 
-def test_a_step_that_is_cut_off_again_and_again_parks_its_conversation_and_says_what_to_do(
-    service: Service, work: Work
-) -> None:
-    work.hangs = True
-    service.invoke(service.update("/long"), SHORT_MS)
-    for _ in range(MOST_TRIES + 2):
-        work.clock.advance(AFTER_S)
-        service.invoke(TICK, SHORT_MS)
-        service.restart()
-
-    assert work.ran == ["long"] * MOST_TRIES
-    service.invoke(TICK)
-    row = stored(service)
-    assert row is not None
-    assert row.status == FAILED
-    error = json.loads(row.state)["error"]
-    assert f"hanging was begun {MOST_TRIES} times and never came to its end" in error
-    assert "Give the function more time" in error
-    assert sent(service) == ["Sorry"]
-
-
-def test_progress_is_no_reason_to_park(service: Service, work: Work) -> None:
-    work.hangs = True
-    service.invoke(service.update("/long"), SHORT_MS)
-    for _ in range(MOST_TRIES - 2):
-        work.clock.advance(AFTER_S)
-        service.invoke(TICK, SHORT_MS)
-    work.hangs = False
-    work.clock.advance(AFTER_S)
-    service.invoke(TICK, SHORT_MS)
-
-    assert work.ended == ["long"]
-    assert sent(service) == ["done"]
-
-
-def test_a_step_that_must_not_run_twice_is_not_begun_again_after_it_was_cut_off(
-    service: Service, work: Work
-) -> None:
-    work.hangs = True
-    service.invoke(service.update("/once"), SHORT_MS)
-    work.clock.advance(AFTER_S)
-    service.invoke(TICK)
-
-    assert work.ran == ["pay"]
-    assert sent(service) == ["I do not know"]
-
-
 def test_while_one_process_is_at_a_conversation_another_one_refuses_its_updates(
     service: Service, work: Work
 ) -> None:
@@ -257,21 +106,6 @@ def test_while_one_process_is_at_a_conversation_another_one_refuses_its_updates(
     assert service.invoke(event)["statusCode"] == 200
     assert work.ended == ["long"]
     assert sent(service) == ["done"]
-
-
-def test_only_one_of_two_ticks_takes_up_an_interrupted_turn(service: Service, work: Work) -> None:
-    work.hangs = True
-    service.invoke(service.update("/long"), SHORT_MS)
-    work.clock.advance(AFTER_S)
-    service.invoke(TICK, SHORT_MS)
-    service.crash()
-    assert len(work.ran) == 2
-
-    work.hangs = False
-    assert service.invoke(TICK)["woken"] == 0  # the second one has taken it for its own time, too
-    work.clock.advance(AFTER_S)
-    assert service.invoke(TICK)["woken"] == 1
-    assert len(work.ran) == 3
 
 
 def test_a_task_that_nobody_awaits_is_named_and_cancelled(
