@@ -332,10 +332,7 @@ def _logs(options: argparse.Namespace, cloud: Cloud) -> int:
 
 def _destroy(options: argparse.Namespace, cloud: Cloud) -> int:
     from legato.deploy.aws.steering import destroy
-    from legato.deploy.loader import load_app
 
     place = _place(options)
-    app = load_app(options.target) if options.target else None
-    settings = _given(options, cloud, place)
-    destroy(cloud, place, app, settings, _say, force=options.force)
+    destroy(cloud, place, _given(options, cloud, place), _say, force=options.force)
     return 0

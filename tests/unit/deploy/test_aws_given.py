@@ -120,13 +120,13 @@ def test_what_a_failed_deployment_has_left_is_destroyed_without_a_stack() -> Non
         list_objects_v2=[{"Contents": [{"Key": "legato-adder/a.zip"}]}, {}],
     )
 
-    steering.destroy(clouded(script), PLACE, None, Settings(), told.append)
+    steering.destroy(clouded(script), PLACE, Settings(), told.append)
 
     assert told == ["deleted: 2 secrets, 1 zips"]
     assert len(script.words("delete_parameters")) == 1
     script = Function(describe_stacks=stacks(""), get_caller_identity=[{"Account": "1"}])
     with pytest.raises(ConfigError, match="there is no stack legato-adder in eu-central-1"):
-        steering.destroy(clouded(script), PLACE, None, Settings(), told.append)
+        steering.destroy(clouded(script), PLACE, Settings(), told.append)
 
 
 def test_a_stack_that_was_never_made_is_destroyed() -> None:
@@ -137,7 +137,7 @@ def test_a_stack_that_was_never_made_is_destroyed() -> None:
         get_caller_identity=[{"Account": "1"}],
     )
 
-    steering.destroy(clouded(script), PLACE, None, Settings(), told.append)
+    steering.destroy(clouded(script), PLACE, Settings(), told.append)
 
     assert told == ["deleted: stack legato-adder"]
 
@@ -156,7 +156,7 @@ def test_a_token_that_is_not_valid_any_more_keeps_nothing_from_being_destroyed(
         get_caller_identity=[{"Account": "1"}],
     )
 
-    steering.destroy(clouded(script), PLACE, App("a"), Settings(), told.append, force=True)
+    steering.destroy(clouded(script), PLACE, Settings(), told.append, force=True)
 
     assert told[0] == "the webhook stays: Telegram refused the token of bot 4200"
     assert told[-1] == "deleted: stack legato-adder"

@@ -300,7 +300,7 @@ def test_what_was_not_all_destroyed_can_be_destroyed_again() -> None:
 
     for end in ("the machine is gone", ""):
         with pytest.raises(RuntimeError, match=end) if end else nullcontext():
-            steering.destroy(cloud, PLACE, None, Settings(), told.append)
+            steering.destroy(cloud, PLACE, Settings(), told.append)
 
     assert told[-1] == "deleted: stack legato-adder"
     ends = [name for name, _ in script.calls if name.startswith("delete_")]

@@ -141,7 +141,6 @@ def _events(cloud: Cloud, logs: Any, place: Place, since_ms: int) -> list[dict[s
 def destroy(
     cloud: Cloud,
     place: Place,
-    app: App | None,
     settings: Settings,
     say: Callable[[str], None],
     *,
@@ -153,7 +152,6 @@ def destroy(
     Args:
         cloud: Where.
         place: Which bot.
-        app: The bot, None if its code is not here: then its webhook stays.
         settings: Its tokens.
         say: Told of each part.
         force: Whether open conversations are no reason to refuse.
@@ -175,9 +173,9 @@ def destroy(
             raise ConfigError(
                 f"{place.stack} has open conversations ({told}): let them end, or --force, which deletes them"
             )
-    if there and app is not None:
+    if there:
         try:
-            asyncio.run(_disconnected(cloud, app, settings, table))
+            asyncio.run(_disconnected(cloud, place, settings, table))
             say("deleted: webhook")
         except (ConfigError, Unavailable) as error:  # a token that is not valid any more, say
             say(f"the webhook stays: {error}")
@@ -198,13 +196,14 @@ def _rest_deleted(cloud: Cloud, place: Place, bucket: str, say: Callable[[str], 
     return bool(kept or zips)
 
 
-async def _disconnected(cloud: Cloud, app: App, settings: Settings, table: str) -> None:
+async def _disconnected(cloud: Cloud, place: Place, settings: Settings, table: str) -> None:
     from legato.deploy.transport import Transport
 
     http = Transport()
     try:
         async with talks.opened(cloud, table) as store:
-            await webhook.disconnect(webhook.platforms_of(app, settings), store, http)
+            nothing = App(place.name)  # its menu of commands goes, too
+            await webhook.disconnect(webhook.platforms_of(nothing, settings), store, http)
     finally:
         await http.close()
 
