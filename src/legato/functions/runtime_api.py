@@ -113,6 +113,7 @@ class RuntimeApi:
     async def serve(self) -> None:
         """Answers, now that it is known which process it is for."""
         listener, self._listener = self._listener, None
+        assert listener is not None, "open comes first"
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Connection(self), sock=listener)
 
