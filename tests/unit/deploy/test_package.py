@@ -19,6 +19,7 @@ from legato.deploy.package.entry import Entry, entry_of, handler_of
 from legato.deploy.package.own import own_files
 from legato.deploy.package.requirements import requirements_of
 from legato.deploy.package.target import MB, SERVICES, target_of
+from legato.deploy.package.wheels import told
 from legato.errors import ConfigError
 from tests.unit.deploy.package_kit import bot_in, elf, here
 
@@ -109,12 +110,38 @@ def test_requirements_take_legatos_extras_from_the_one_that_is_here(tmp_path: Pa
 
     lines = requirements_of(tmp_path)
 
-    assert [line.partition(">")[0] for line in lines[:3]] == [
+    assert lines[:4] == ["", "httpx==0.28.1", f"-r {tmp_path / 'more.txt'}", "legato-like"]
+    assert [line.partition(">")[0] for line in lines[4:]] == [
         "cryptography",
         "msgspec",
         "websockets",
     ]
-    assert lines[3:] == ["httpx==0.28.1", f"-r {tmp_path / 'more.txt'}", "legato-like"]
+
+
+def test_a_library_without_a_wheel_for_the_machine_is_named_with_what_there_is() -> None:
+    """As pip says it, shortened."""
+    target = target_of("aws", "arm64", "3.13")
+    pip = (
+        "ERROR: Could not find a version that satisfies the requirement numpy==1.20.0 (from versions: 1.26.0, 2.0.0, "
+        "2.1.0, 2.2.0, 2.3.0, 2.4.0)\nERROR: No matching distribution found for numpy==1.20.0\n"
+    )
+    none = pip.replace("1.26.0, 2.0.0, 2.1.0, 2.2.0, 2.3.0, 2.4.0", "none")
+
+    shown = told(pip, target)
+
+    assert shown.startswith("numpy==1.20.0: the package index has no wheel of it for aws, arm64")
+    assert "it has 2.0.0, 2.1.0, 2.2.0, 2.3.0, 2.4.0. Nothing is built" in shown
+    assert "or does not know it at all" in told(none, target)
+    assert "could not be reached" in told(f"WARNING: Retrying (Retry(total=0\n{none}", target)
+    assert told("ERROR: Disk full\nmore\n", target).endswith("Python 3.13: Disk full")
+
+
+def test_a_line_that_no_installer_understands_is_told_with_its_number(tmp_path: Path) -> None:
+    file = bot_in(tmp_path / "bot")
+    (file.parent / "requirements.txt").write_text("legato\n\nwhat is this\n")
+
+    with pytest.raises(ConfigError, match=r"what is this.*line 3 of requirements\.txt"):
+        build(entry_of(str(file)), here())
 
 
 def test_wheels_are_asked_for_by_what_the_service_runs_on() -> None:

@@ -86,7 +86,7 @@ def build(entry: Entry, target: Target) -> Package:
         tree, wheels = work / "tree", work / "wheels"
         tree.mkdir()
         wheels.mkdir()
-        install(requirements_of(entry.folder), target, wheels, work)
+        install(requirements_of(entry.folder), target, wheels, work, entry.folder)
         libraries = _versions(wheels)
         _copy(_library_files(wheels), wheels, tree)
         _copy(_our_files(), _home().parent, tree)

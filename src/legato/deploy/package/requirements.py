@@ -19,7 +19,9 @@ _NESTED = re.compile(r"(-r|--requirement|-c|--constraint)[ =]\s*(\S+)")
 
 
 def requirements_of(folder: Path) -> list[str]:
-    """Lines for pip: what Legato needs, then the bot's requirements.txt without Legato."""
+    """Lines for pip: the bot's requirements.txt, with nothing in the lines of Legato, then what that needs. So an
+    error tells the number of the line in the bot's own file.
+    """
     file = folder / FILE
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     extras: set[str] = set()
@@ -28,11 +30,12 @@ def requirements_of(folder: Path) -> list[str]:
         ours = _OURS.fullmatch(line.strip())
         if ours is not None:
             extras |= {name.strip().lower() for name in (ours[1] or "").split(",") if name.strip()}
+            kept.append("")
             continue
         nested = _NESTED.match(line.strip())
         path = "" if nested is None else f"{nested[1]} {(folder / nested[2]).absolute()}"
         kept.append(path or line)
-    return [*needed(extras), *kept]
+    return [*kept, *needed(extras)]
 
 
 def needed(extras: set[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess  # nosec B404
 import sys
 from collections.abc import Sequence
@@ -14,9 +15,15 @@ from legato.errors import ConfigError
 
 SECONDS = 600
 """For all of them."""
+MOST = 5
+"""Versions that are named."""
+_MISSING = re.compile(r"satisfies the requirement (\S+).*? \(from versions: ([^)]*)\)")
+_FAR = re.compile(r"WARNING: Retrying|Connection|timed out")
 
 
-def install(requirements: Sequence[str], target: Target, folder: Path, work: Path) -> None:
+def install(
+    requirements: Sequence[str], target: Target, folder: Path, work: Path, here: Path
+) -> None:
     """Unpacks wheels into `folder`; nothing is built, and nothing of this machine is used.
 
     Args:
@@ -24,6 +31,7 @@ def install(requirements: Sequence[str], target: Target, folder: Path, work: Pat
         target: What for.
         folder: An empty one.
         work: For files of our own.
+        here: Where paths in the lines begin.
 
     Raises:
         ConfigError: There is no wheel for that machine, or no way to fetch it.
@@ -31,18 +39,33 @@ def install(requirements: Sequence[str], target: Target, folder: Path, work: Pat
     file = work / "requirements.txt"
     file.write_text("\n".join(requirements) + "\n", encoding="utf-8")
     command = _command(target, folder, file)
-    done = subprocess.run(  # nosec B603
-        command, capture_output=True, text=True, timeout=SECONDS, check=False
-    )
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        told = " ".join(
-            line.removeprefix("ERROR: ") for line in lines if "ERROR" in line
-        ) or " ".join(lines[-5:])
-        raise ConfigError(
-            f"the libraries could not be fetched as wheels for {target.text}: {told:.600} (nothing is built for "
-            "another machine: a library without such a wheel cannot be packed)"
+    try:
+        done = subprocess.run(  # nosec B603
+            command, capture_output=True, text=True, timeout=SECONDS, check=False, cwd=here
         )
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(
+            f"the libraries could not be fetched within {SECONDS} s: is the package index far?"
+        ) from error
+    if done.returncode:
+        raise ConfigError(told(done.stderr.replace(str(file), file.name), target))
+
+
+def told(stderr: str, target: Target) -> str:
+    """What an installer complains of, with what can be done."""
+    missing = _MISSING.search(stderr)
+    if missing is not None:
+        name, found = missing[1], [one for one in missing[2].split(", ") if one != "none"]
+        has = f"it has {', '.join(found[-MOST:])}" if found else "or does not know it at all"
+        if _FAR.search(stderr):
+            has += "; it could not be reached always"
+        return (
+            f"{name}: the package index has no wheel of it for {target.text}, {has}. Nothing is built for another "
+            "machine: another version may have one, or another --arch or --python"
+        )
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    errors = " ".join(line.removeprefix("ERROR: ") for line in lines if "ERROR" in line)
+    return f"the libraries could not be fetched as wheels for {target.text}: {errors or ' '.join(lines[-5:]):.600}"
 
 
 def _command(target: Target, folder: Path, file: Path) -> list[str]:
@@ -68,4 +91,4 @@ def _known(glibc: int) -> int:
     return max(minor for minor in (17, 28, 31, 32, 33, 34, 35) if minor <= glibc)
 
 
-__all__ = ["install"]
+__all__ = ["install", "told"]
