@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from base64 import b64encode
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from legato import App, Cancelled, Chat, Timeout
+from legato import App, Chat
 from legato.deploy.function.aws import number_of
 from legato.deploy.function.builds import AT_ONCE
 from legato.engine import journal
@@ -20,35 +21,10 @@ from legato.model.events import MessageReceived, User
 from legato.model.ids import place_of
 from legato.testing.fake_telegram import FakeTelegram
 from tests.unit.deploy.function_kit import SECRET, TOKEN, request
-from tests.unit.deploy.versions_kit import ENVIRONMENT, TICK, Versions, deployed
+from tests.unit.deploy.queue_kit import QUEUE, TIMERS, fake_sqs
+from tests.unit.deploy.versions_kit import ENVIRONMENT, TICK, Versions, deployed, shop
 
 KEY = "telegram:4200:1001:1001:"
-
-
-def shop(version: int) -> App:
-    """Its order asks for one thing more in each version."""
-    app = App("shop", apology="Sorry")
-
-    @app.command("order")
-    async def order(chat: Chat) -> None:
-        answers: list[str] = []
-        try:
-            for number in range(version):
-                name = f"v{version}-{number}"
-                answers += [await chat.ask(f"v{version} {number}?", key=name, timeout=60)]
-        except Timeout:
-            await chat.say(f"v{version} quiet")
-            return
-        except Cancelled:
-            await chat.say(f"v{version} bye")
-            raise
-        await chat.say(f"v{version}: {' '.join(answers)}")
-
-    @app.command("hours", anywhere=True)
-    async def hours(chat: Chat) -> None:
-        await chat.say(f"v{version} 9 to 5")
-
-    return app
 
 
 @pytest.fixture
@@ -129,6 +105,32 @@ def test_events_of_other_sources_are_handed_over_too(versions: Versions) -> None
         lambda: function.run(function.trusted("telegram", json.dumps(body).encode(), 5))
     ).result(60)
     assert versions.heard() == ["v2 0?", "v2 1?"]
+
+
+def test_letters_and_wakes_of_queues_are_handed_over_too(
+    telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_sqs() as sqs, deployed(telegram, shop(1), shop(2)) as versions:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{versions.port}")
+        for name, value in sqs.settings.items():
+            monkeypatch.setenv(name, value)
+
+        def works(queue: str = QUEUE) -> None:
+            done: dict[str, list[str]] = {"batchItemFailures": []}
+            assert versions.invoke({"Records": sqs.records(queue)}) == done
+
+        versions.says("/order")
+        works()
+        versions.live = 1
+        versions.says("tea")
+        sqs.records(TIMERS)
+        works()
+        assert versions.heard() == ["v2 0?", "v2 1?"]
+        assert versions.clock is not None
+        versions.clock.advance(60)  # type: ignore[attr-defined]
+        works(TIMERS)  # what the newer version has sent
+        assert versions.heard() == ["v2 0?", "v2 1?", "v2 quiet"]
+        assert len(versions.calls) == 2
 
 
 def test_an_answer_that_was_lost_is_given_again_by_the_older_version(versions: Versions) -> None:
@@ -318,6 +320,36 @@ def test_what_the_newer_version_could_not_deliver_is_delivered_by_the_older_one(
     fault.end()
     versions.invoke(TICK)
     assert versions.heard() == ["v2 0?", "v2 bye", "v1 0?"]
+
+
+def test_a_step_of_the_newer_version_that_is_cut_off_is_finished_in_a_later_call(
+    telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, ran, hangs = App("new"), [], [True]
+
+    async def work() -> str:
+        ran.append("work")
+        await asyncio.sleep(3600 if hangs else 0)
+        return "done"
+
+    @new.command("order")
+    async def order(chat: Chat) -> None:
+        await chat.ask("Ready?", key="ready")
+        await chat.say(await chat.run(work))
+
+    with deployed(telegram, shop(1), new) as versions:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{versions.port}")
+        versions.says("/order")
+        versions.live, versions.left_ms = 1, 2000
+        yes = versions.update("yes")
+        assert versions.answer(yes) == 503
+        assert ran == ["work"]
+        hangs.clear()
+        assert versions.answer(yes) == 503  # somebody may still be at it
+        assert versions.clock is not None
+        versions.clock.advance(5)  # type: ignore[attr-defined]
+        assert versions.answer(yes) == 200
+        assert (ran, versions.heard()) == (["work"] * 2, ["Ready?", "done"])
 
 
 def test_nothing_is_handed_over_when_there_is_no_time_for_it(versions: Versions) -> None:

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-from legato import App
+from legato import App, Cancelled, Chat, Timeout
 from legato.abc import Clock
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
@@ -32,6 +32,32 @@ TICK = {"legato": "tick"}
 
 Event = dict[str, Any]
 Refusal = tuple[int, dict[str, str], bytes]
+
+
+def shop(version: int) -> App:
+    """Its order asks for one thing more in each version."""
+    app = App("shop", apology="Sorry")
+
+    @app.command("order")
+    async def order(chat: Chat) -> None:
+        answers: list[str] = []
+        try:
+            for number in range(version):
+                name = f"v{version}-{number}"
+                answers += [await chat.ask(f"v{version} {number}?", key=name, timeout=60)]
+        except Timeout:
+            await chat.say(f"v{version} quiet")
+            return
+        except Cancelled:
+            await chat.say(f"v{version} bye")
+            raise
+        await chat.say(f"v{version}: {' '.join(answers)}")
+
+    @app.command("hours", anywhere=True)
+    async def hours(chat: Chat) -> None:
+        await chat.say(f"v{version} 9 to 5")
+
+    return app
 
 
 class Called(Context):
