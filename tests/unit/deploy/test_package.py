@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from legato.app.settings import Settings
+from legato.deploy.package import wheels
 from legato.deploy.package.archive import Size, check_size, packed
 from legato.deploy.package.build import Package, build, manifest_of, unpack_own
 from legato.deploy.package.carried import carried, named
@@ -21,7 +22,7 @@ from legato.deploy.package.requirements import requirements_of
 from legato.deploy.package.target import MB, SERVICES, target_of
 from legato.deploy.package.wheels import told
 from legato.errors import ConfigError
-from tests.unit.deploy.package_kit import bot_in, elf, here
+from tests.unit.deploy.package_kit import ARCH, HERE, bot_in, elf, here
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +211,15 @@ def test_settings_go_with_the_bot_and_secrets_apart() -> None:
     for wrong in ("a b=1", "MISSING"):
         with pytest.raises(ConfigError):
             named([wrong], {})
+
+
+def test_which_requirements_are_for_a_version_is_asked_of_that_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`audioop-lts; python_version >= "3.13"` is wanted there, whatever version packs it."""
+    other = "3.12" if HERE != "3.12" else "3.13"
+    monkeypatch.setattr(wheels, "compiler_for", lambda version: f"/usr/bin/python{version}")
+
+    command = wheels._command(target_of("aws", ARCH, other), tmp_path, tmp_path / "r.txt")
+
+    assert command[1:6] == ["-m", "pip", "--python", f"/usr/bin/python{other}", "install"]

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 
+from legato.deploy.package.bytecode import compiler_for
 from legato.deploy.package.target import Target
 from legato.errors import ConfigError
 
@@ -69,10 +70,15 @@ def told(stderr: str, target: Target) -> str:
 
 
 def _command(target: Target, folder: Path, file: Path) -> list[str]:
+    """pip asks the Python that runs it which of the requirements are for that version: so it is the target's, where
+    there is one.
+    """
     if find_spec("pip") is not None:
         platforms = [word for tag in target.platforms for word in ("--platform", tag)]
+        python = compiler_for(target.python) or sys.executable
+        by = [] if python == sys.executable else ["--python", python]
         return [
-            sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
+            sys.executable, "-m", "pip", *by, "install", "--quiet", "--no-input", "--disable-pip-version-check",
             "--target", str(folder), "--no-compile", "--only-binary=:all:", "--implementation", "cp",
             "--python-version", target.python, *platforms, "--requirement", str(file),
         ]  # fmt: skip
