@@ -304,3 +304,21 @@ async def test_each_function_has_its_own_environment_and_nothing_of_ours(
         assert "canary" not in f"{b}{environ}{a.get('TELEGRAM_TOKEN')}"
         await until(lambda: any("it is" in line for line in host.pools["a"].output.lines))
         assert not any("canary" in line for line in host.pools["a"].output.lines)
+
+
+STORED = """
+from legato.app.settings import load_settings
+from legato.deploy.function.start import fleeting
+def handler(event, context):
+    return [fleeting(load_settings(environ={"LEGATO_STORE": store})) for store in event]
+"""
+
+
+async def test_a_store_in_a_file_is_no_mistake_where_all_processes_are_on_one_machine(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "stored", STORED, timeout_s=20)
+    async with hosted(tmp_path) as host:
+        file, memory = await call(host, "stored", ["sqlite:///bot.db", "memory://"])
+    assert file == ""
+    assert "forgets all conversations" in memory

@@ -158,6 +158,19 @@ async def test_piped_input_is_answered_line_by_line_to_its_end(tmp_path: Path) -
         )
 
 
+async def test_a_queue_that_is_set_and_of_no_use_is_told(tmp_path: Path) -> None:
+    env = environment(
+        LEGATO_QUEUE="sqs://canary.fifo?region=eu-central-1", LEGATO_TIMERS="sqs://canary"
+    )
+    async with running(adder(tmp_path), "--console", folder=tmp_path, env=env, stdin=True) as bot:
+        assert bot.process.stdin is not None
+        bot.process.stdin.write_eof()
+        assert await bot.ends() == 0
+    assert "LEGATO_QUEUE is set and not used: legato run is all in one process" in bot.output
+    assert "LEGATO_TIMERS is set and not used" in bot.output
+    assert "legato deploy aws" in bot.output
+
+
 async def test_a_piped_number_presses_the_button_that_is_shown_by_then(tmp_path: Path) -> None:
     (tmp_path / "buttons.py").write_text(BUTTONS)
     async with running(

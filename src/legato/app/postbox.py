@@ -53,13 +53,19 @@ class Postbox:
         repeats them once this returns.
         """
         self.in_hand.update(event.id for event, _ in late)
+        for event, task in late:
+            task.set_name(self._name(event))
         try:
             await self.deposit([event for event, _ in late])
         except BaseException:
             self.in_hand.difference_update(event.id for event, _ in late)
             raise
         for event, task in late:
-            self._tasks.spawn(self._see_through(event, task)).set_name(event.id)
+            self._tasks.spawn(self._see_through(event, task)).set_name(self._name(event))
+
+    def _name(self, event: AnyEvent) -> str:
+        """What is worked on, for people."""
+        return f"{self._dispatcher.router.lane(event)} (update {event.id})"
 
     async def _see_through(self, event: AnyEvent, work: Awaitable[Outcome]) -> None:
         lane = self._dispatcher.router.lane(event)

@@ -321,7 +321,7 @@ class Runtime:
     async def _gone(self, item: OutboxItem, verdict: Verdict) -> None:
         """The relay found out that a user is gone."""
         if item.key:
-            self._spawn(self._outside.gone(item), item.key).set_name(f"gone:{item.key}")
+            self._spawn(self._outside.gone(item), item.key).set_name(f"{item.key} (user gone)")
 
     async def _dead_letter(self, platform: Platform, body: bytes, error: Malformed) -> None:
         """Authentic but unreadable: kept for the operator and acknowledged, or the platform

@@ -175,6 +175,18 @@ def _socket(text: str) -> str:
     return _text(text)
 
 
+def _pages(text: str) -> str:
+    """An address that stands in a page and in its headers."""
+    scheme, sep, rest = text.partition("://")
+    host = rest.partition("/")[0]
+    if scheme not in ("wss", "ws") or not sep or not host or set(text) & set(" ?#@\"'<>;,"):
+        raise ValueError(
+            "write the address of a stage of a WebSocket API, as in "
+            "wss://abc123.execute-api.eu-central-1.amazonaws.com/prod"
+        )
+    return _text(text).rstrip("/")
+
+
 def _channels(text: str) -> tuple[str, ...]:
     names = [name.strip().lstrip("#@").lower() for name in text.split(",") if name.strip()]
     for name in names:
@@ -198,7 +210,7 @@ VARIABLES: dict[str, Variable] = {
     "LEGATO_METRICS": Variable("metrics", _switch),
     "LEGATO_TRACING": Variable("tracing", _switch),
     "LEGATO_KEY": Variable("key", _text, secret=True),
-    "LEGATO_WEB_SOCKET": Variable("web_socket", _socket),
+    "LEGATO_WEB_SOCKET": Variable("web_socket", _pages),
     "TELEGRAM_TOKEN": Variable("telegram_token", _text, secret=True),
     "TELEGRAM_API": Variable("telegram_api", _address),
     "TELEGRAM_SECRET": Variable("telegram_secret", _text, secret=True),

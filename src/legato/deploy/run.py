@@ -86,6 +86,7 @@ class _Run:
             stopping.signals(),
             self._socket() as listener,
         ):
+            self._warn()
             await self._served(stopping, listener)
         if stopping.error is not None:
             raise stopping.error
@@ -133,6 +134,19 @@ class _Run:
         """Returns once everything said so far is answered, and the answers are shown."""
         await self._process.runtime.drained()
         await self._process.runtime.relay.flush(60.0)
+
+    def _warn(self) -> None:
+        """Of what is set, and of no use here."""
+        for name, value in (
+            ("LEGATO_QUEUE", self._settings.queue),
+            ("LEGATO_TIMERS", self._settings.timers),
+        ):
+            if value:
+                log.warning(
+                    "%s is set and not used: legato run is all in one process. A queue of SQS (sqs://...) is for a "
+                    "cloud function (legato deploy aws), a broker (amqp://...) for legato gateway and legato worker",
+                    name,
+                )
 
     def _store_url(self) -> str:
         return self._settings.store or f"sqlite:///{self._options.folder / 'legato.db'}"

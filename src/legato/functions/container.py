@@ -189,6 +189,7 @@ class Container:
                 "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
                 "AWS_LAMBDA_LOG_STREAM_NAME": self.name,
                 "LAMBDA_TASK_ROOT": str(function.folder),
+                "LEGATO_FUNCTIONS": "on",  # a store in a file is no mistake here
                 "_HANDLER": function.handler,
             }
         )

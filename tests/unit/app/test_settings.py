@@ -122,6 +122,10 @@ def test_the_server_listens_at_host_and_port(text: str, listen: tuple[str, int])
         ("LEGATO_STEP_TIMEOUT", "1.5.0", "a number of seconds"),
         ("LEGATO_STEP_TIMEOUT", "inf", "a number of seconds"),
         ("LEGATO_STORE", " memory://", "white space"),
+        ("LEGATO_WEB_SOCKET", "https://x/prod", "as in wss://abc123.execute-api."),
+        ("LEGATO_WEB_SOCKET", "wss://", "as in wss://abc123.execute-api."),
+        ("LEGATO_WEB_SOCKET", "wss://x/prod; script-src *", "as in wss://abc123.execute-api."),
+        ("TWITCH_EVENTSUB", "https://x", "wss://eventsub.example.org"),
         ("TELEGRAM_API", "ftp://x", "https://bot.example.org"),
     ],
 )

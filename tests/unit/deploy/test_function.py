@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from legato import App, Chat
+from legato.app.settings import load_settings
 from legato.deploy.function import core
 from legato.deploy.function.invocation import Invocation
+from legato.deploy.function.start import fleeting
 from legato.errors import ConfigError, StoreUnavailable
 from legato.model.records import Commit
 from legato.testing.clock import FakeClock
@@ -170,6 +172,41 @@ def test_a_function_without_a_store_and_a_place_for_one_says_what_to_set(
     monkeypatch.chdir(tmp_path / "task")
     with pytest.raises(ConfigError, match=r"LEGATO_STORE is not set.*write dynamodb://table"):
         service.invoke(update)
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        (("", ""), "LEGATO_STORE is not set, so the store is a file on this process's own disk"),
+        (("sqlite:///bot.db", ""), "LEGATO_STORE=sqlite:///bot.db is a file on this process's own"),
+        (("memory://", ""), "LEGATO_STORE=memory:// forgets all conversations"),
+        (("memory://", "on"), "LEGATO_STORE=memory:// forgets all conversations"),
+        (("sqlite:///bot.db", "on"), ""),
+        (("", "on"), ""),
+    ],
+)
+def test_a_store_that_does_not_outlive_the_process_is_told_once_with_the_cure(
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    store: tuple[str, str],
+    said: str,
+) -> None:
+    """`legato functions` says that all processes are on one machine."""
+    monkeypatch.setenv("LEGATO_STORE", store[0])
+    monkeypatch.setenv("LEGATO_FUNCTIONS", store[1])
+    service.says("/add")
+    service.says("2")
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == bool(said)
+    if said:
+        assert said in told[0]
+        assert "set LEGATO_STORE=dynamodb://table?region=eu-central-1 or postgresql://" in told[0]
+
+
+@pytest.mark.parametrize("address", ["postgresql://u@h/d", "postgres://u@h/d", "dynamodb://t"])
+def test_a_store_that_all_processes_reach_is_no_reason_to_warn(address: str) -> None:
+    assert fleeting(load_settings(environ={"LEGATO_STORE": address}), {}) == ""
 
 
 def test_a_store_that_fails_asks_for_the_update_again(

@@ -22,7 +22,7 @@ from legato.abc import Clock, HttpRequest, HttpResponse, Platform
 from legato.deploy.clock import SystemClock
 from legato.deploy.function.closing import Closing, discarded
 from legato.deploy.function.invocation import CANCEL_S, CLOSE_S, CutOff, Invocation, Strays
-from legato.deploy.function.start import Parts, make, opened, resume, strange
+from legato.deploy.function.start import Parts, fleeting, make, opened, resume, strange
 from legato.deploy.signature import check_request, may_reply
 from legato.errors import ConfigError, Forged, StoreError, StoreUnavailable, Unavailable
 from legato.model.shards import SLOTS
@@ -69,7 +69,7 @@ class Function:
         self._closing = Closing()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runtime: Runtime | None = None
-        self._resumed = False
+        self._resumed = self._warned = False
         self._parts: Parts | None = None
         self._left: set[str] = (
             set()
@@ -245,6 +245,9 @@ class Function:
         elsewhere = self._elsewhere if (build := self.build) else None
         parts = (self._app, self._flags, self.clock, self.invocation)
         self._parts = make(*parts, build=build, elsewhere=elsewhere)
+        if not self._warned and (warning := fleeting(self._parts.settings)):
+            log.warning(warning)
+        self._warned = True
         self._runtime = await opened(self._parts)
         return self._runtime
 

@@ -165,11 +165,11 @@ class Strays:
         loop = asyncio.get_running_loop()
         until = loop.time() + within_s
         if turns:
-            names = (task.get_name() for task in turns)
+            names = {n for task in turns if not (n := task.get_name()).startswith("Task-")}
             log.error(
                 "%s did not end within the invocation and is gone on with in a later one: give the function "
                 "more time, or its steps a limit (timeout=)",
-                ", ".join(sorted(n for n in names if not n.startswith("Task-"))) or "a Turn",
+                ", ".join(f"conversation {name}" for name in sorted(names)) or "a Turn",
             )
             await _ended([*turns], within_s)
             for _ in range(ROUNDS):  # what its steps have started is told by them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
@@ -27,6 +28,12 @@ STRANGE_MS = 60_000
 """Deliveries older than this are of an invocation that died; younger ones may be another's, which
 delivers them itself."""
 RESUME_S = 1.0
+ONE_MACHINE = "LEGATO_FUNCTIONS"
+"""Is set by `legato functions`: all processes of the function are on one machine, and share its disk."""
+_CURE = (
+    "set LEGATO_STORE=dynamodb://table?region=eu-central-1 or postgresql://user:password@host/database, which "
+    "all processes of the function reach"
+)
 
 
 class Parts(NamedTuple):
@@ -85,6 +92,20 @@ def make(
         settings=replace(_knobs(settings, invocation), build=build, elsewhere=elsewhere),
     )
     return Parts(runtime, {platform.name: platform for platform in platforms}, queues, settings)
+
+
+def fleeting(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
+    """Why the store does not outlive the process, and what to do; "" if it does."""
+    scheme = settings.store.partition("://")[0] or "sqlite"
+    if scheme == "memory":
+        return f"LEGATO_STORE=memory:// forgets all conversations when this process ends: {_CURE}"
+    if scheme != "sqlite" or environ.get(ONE_MACHINE):
+        return ""
+    named = f"={settings.store}" if settings.store else " is not set, so the store"
+    return (
+        f"LEGATO_STORE{named} is a file on this process's own disk, which is gone with it, with all "
+        f"conversations: {_CURE}"
+    )
 
 
 async def opened(parts: Parts) -> Runtime:
@@ -147,4 +168,4 @@ def _knobs(settings: Settings, invocation: Invocation) -> RuntimeSettings:
     )
 
 
-__all__ = ["STRANGE_MS", "Parts", "make", "opened", "resume", "strange"]
+__all__ = ["ONE_MACHINE", "STRANGE_MS", "Parts", "fleeting", "make", "opened", "resume", "strange"]
