@@ -285,6 +285,8 @@ def _check_bot(plan: Plan, settings: Settings, stored: dict[str, secrets.Kept]) 
 
 
 def _prune(cloud: Cloud, place: Place, bucket: str, table: str, say: Say) -> None:
+    if len(versions.published(cloud, place)) <= versions.KEPT:
+        return
     # After a rollback, whoever stands in a version's dialogs goes on in it.
     spared = set(asyncio.run(talks.seen(cloud, table)).builds.values())
     old = versions.prune(cloud, place, spared)
