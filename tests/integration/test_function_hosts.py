@@ -76,8 +76,9 @@ def sent(telegram: FakeTelegram) -> list[str]:
     return [str(call.params["text"]) for call in telegram.called("sendMessage")]
 
 
-def asking(text: str, number: int) -> bytes:
+def asking(text: str, number: int, person: int = 1001) -> bytes:
     update = json.loads(BODY)
+    update["message"]["from"]["id"] = update["message"]["chat"]["id"] = person
     update["update_id"] = update["message"]["message_id"] = number
     update["message"]["text"] = text
     return json.dumps(update).encode()
@@ -146,7 +147,7 @@ def test_a_request_that_waits_too_long_for_another_one_is_asked_for_again(
     def asked(text: str, number: int) -> Any:
         environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/telegram", "wsgi.url_scheme": "https"}
         environ["HTTP_X_TELEGRAM_BOT_API_SECRET_TOKEN"] = SECRET
-        content = asking(text, number)
+        content = asking(text, number, person=1000 + number)
         wsgi = {"wsgi.input": io.BytesIO(content), "CONTENT_LENGTH": str(len(content))}
         return handler(werkzeug.Request(environ | wsgi))
 
