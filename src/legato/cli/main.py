@@ -370,9 +370,9 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _complain(text: str, secrets: Sequence[str]) -> None:
-    from legato.deploy.logs import redact
+    from legato.abc.redaction import redacted
 
-    sys.stderr.write(redact(text, secrets))
+    sys.stderr.write(redacted(text, secrets))
 
 
 def _drop_output() -> None:

@@ -14,25 +14,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from legato.abc.observer import SCOPE, Scope
+from legato.abc.redaction import redacted
 from legato.model.shards import slot_of_key
 
 if TYPE_CHECKING:
     from legato.app.settings import Settings
 
-SHORTEST = 4
-"""Shorter texts are no secrets; taking each "s" out of every line would hide nothing but the log."""
 QUIET = ("uvicorn", "asyncio", "opentelemetry", "urllib3")
 """Libraries that only warn, whatever the level."""
 
 Secrets = Callable[[], Iterable[str]]
-
-
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """`text` with *** for each secret, the longest first, since one may be a part of another."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= SHORTEST:
-            text = text.replace(secret, "***")
-    return text
 
 
 class Redacting(logging.Filter):
@@ -53,13 +44,13 @@ class Redacting(logging.Filter):
             text = record.getMessage()
         except Exception:  # noqa: BLE001 # a wrong number of arguments is no reason to lose the line
             text = f"{record.msg} {record.args}"
-        record.msg, record.args = redact(text, secrets), None
+        record.msg, record.args = redacted(text, secrets), None
         if record.exc_info and record.exc_info[0] is not None and not record.exc_text:
             record.exc_text = self._formatter.formatException(record.exc_info)
         if record.exc_text:
-            record.exc_text = redact(record.exc_text, secrets)
+            record.exc_text = redacted(record.exc_text, secrets)
         if record.stack_info:
-            record.stack_info = redact(record.stack_info, secrets)
+            record.stack_info = redacted(record.stack_info, secrets)
         return True
 
 
@@ -175,4 +166,4 @@ def set_up_logs(
     return undo
 
 
-__all__ = ["JsonLines", "Lines", "Redacting", "log_form", "redact", "set_up_logs"]
+__all__ = ["JsonLines", "Lines", "Redacting", "log_form", "set_up_logs"]

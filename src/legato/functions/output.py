@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from legato.deploy.logs import redact
+from legato.abc.redaction import redacted
 
 LINES = 500
 LINE_BYTES = 16_384
@@ -35,7 +35,7 @@ class Output:
 
     def add(self, line: str) -> None:
         """Takes one line."""
-        line = redact(line, self._secrets)
+        line = redacted(line, self._secrets)
         self.lines.append(line)
         log.info("%s | %s", self._name, line)
 

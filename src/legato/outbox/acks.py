@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable
 
 from legato.abc import Clock, HttpClient, Parsed, Platform
+from legato.abc.redaction import ERROR_CHARS, redacted
 from legato.model.events import Address
 from legato.model.ordered import Ordered
 from legato.model.records import Call
-from legato.outbox.targets import redacted
 
 log: logging.Logger = logging.getLogger("legato.relay")
 
@@ -76,7 +76,9 @@ class Acks:
                 if verdict.outcome == "sent":
                     continue
                 reason = verdict.error or verdict.outcome
-            log.debug("%s was not taken: %s", call.method, redacted(reason, platform.secrets))
+            log.debug(
+                "%s was not taken: %s", call.method, redacted(reason, platform.secrets, ERROR_CHARS)
+            )
 
     async def close(self) -> None:
         """Drops what is left. Idempotent."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 
 from legato.abc import HttpClient, Platform, Verdict
+from legato.abc.redaction import ERROR_CHARS, redacted
 from legato.model.events import Address
 from legato.model.records import Call
 from legato.outbox.lanes import Lane
 from legato.outbox.limits import BotLimits, Pace
-from legato.outbox.targets import redacted
 
 log: logging.Logger = logging.getLogger("legato.relay")
 
@@ -38,5 +38,5 @@ class Bot:
             secrets = self.platform.secrets
             text = redacted("".join(traceback.format_exception(error)), secrets, limit=10_000)
             log.error("the %s adapter failed to send %s:\n%s", place.platform, call.method, text)  # noqa: TRY400
-            reason = redacted(f"{type(error).__name__}: {error}", secrets)
+            reason = redacted(f"{type(error).__name__}: {error}", secrets, ERROR_CHARS)
             return Verdict("refused", error=f"a bug in the {place.platform} adapter: {reason}")

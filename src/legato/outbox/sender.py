@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from legato.abc import Clock, HttpClient, Platform, Store, Verdict
 from legato.abc.observer import NOBODY, Observer
+from legato.abc.redaction import ERROR_CHARS, redacted
 from legato.errors import StoreError
 from legato.model.events import Address
 from legato.model.records import DEAD, QUEUED, SENDING, SENT, Call, Commit, OutboxItem, Settled
@@ -29,7 +30,7 @@ from legato.outbox.ours import Ours, abandon, lost
 from legato.outbox.pacing import Pacing, Window
 from legato.outbox.settings import RelaySettings, RelayStats
 from legato.outbox.settler import Settler
-from legato.outbox.targets import filled, readdressed, redacted, without_target
+from legato.outbox.targets import filled, readdressed, without_target
 from legato.outbox.verdicts import Fate, careful, judge
 
 log: logging.Logger = logging.getLogger("legato.relay")
@@ -253,7 +254,7 @@ class Sender:
         ):  # whoever owned it since may have sent it: it is asked for anew, with all behind it
             abandon(lane, all_=True)
             return
-        verdict = replace(verdict, error=redacted(verdict.error, bot.platform.secrets))
+        verdict = replace(verdict, error=redacted(verdict.error, bot.platform.secrets, ERROR_CHARS))
         settings = self._settings
         patience_s = settings.give_up_after_s if item.id else settings.call_give_up_s
         now_ms = self._clock.now_ms()

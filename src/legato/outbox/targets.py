@@ -41,11 +41,3 @@ def readdressed(call: Call, old: str, new: str) -> Call:
         else:
             params[name] = value
     return msgspec.structs.replace(call, params=params)
-
-
-def redacted(text: str, secrets: tuple[str, ...], limit: int = 500) -> str:
-    """`text` without any of `secrets`, at most `limit` characters."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    return text if len(text) <= limit else text[: limit - 1] + "…"

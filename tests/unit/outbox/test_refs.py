@@ -4,7 +4,7 @@ import asyncio
 
 from legato.abc import Verdict
 from legato.model.records import DEAD, Call
-from legato.outbox.targets import filled, readdressed, redacted, without_target
+from legato.outbox.targets import filled, readdressed, without_target
 from tests.unit.outbox.kit import World, item, place, virtual
 
 REF = "ref:3:0"
@@ -136,8 +136,3 @@ def test_a_call_is_readdressed_wherever_the_chat_stands() -> None:
         "flag": True,
     }
     assert readdressed(Call("m", {"chat": 5}), "5", "@name").params == {"chat": "@name"}
-
-
-def test_redaction_hides_every_secret_and_cuts_long_texts() -> None:
-    assert redacted("a tok b tok", ("tok", "")) == "a *** b ***"
-    assert len(redacted("x" * 9999, ())) == 500

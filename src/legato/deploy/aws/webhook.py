@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from legato.abc import HttpClient, HttpRequest, HttpResponse, MaybeSent, NotSent, Platform, Store
+from legato.abc.redaction import redacted
 from legato.app.app import App
 from legato.app.settings import Settings
 from legato.deploy.clock import SystemClock
@@ -183,7 +184,7 @@ async def webhook_info(settings: Settings, http: HttpClient) -> dict[str, object
     try:
         answer = await http.send(HttpRequest("POST", url))
     except (NotSent, MaybeSent) as error:
-        why = str(error).replace(settings.telegram_token, "***")
+        why = redacted(str(error), settings.secrets)
         raise Unavailable(f"Telegram cannot be asked for the webhook: {why}") from None
     if answer.status in (401, 404):
         bot = settings.telegram_token.partition(":")[0]

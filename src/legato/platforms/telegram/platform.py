@@ -18,6 +18,7 @@ from legato.abc.platform import (
     Sink,
     Verdict,
 )
+from legato.abc.redaction import ERROR_CHARS, redacted
 from legato.abc.store import Store
 from legato.errors import BadToken, ConfigError, Forged, Unavailable, Unsupported
 from legato.model.events import Address, File, Photo
@@ -221,9 +222,7 @@ class Telegram(Platform):
         return place.chat[:1] in ("-", "@")
 
     def _redacted(self, text: str) -> str:
-        for secret in self.secrets:
-            text = text.replace(secret, "***")
-        return text[:500]
+        return redacted(text, self.secrets, ERROR_CHARS)
 
     # -- life ---------------------------------------------------------------------------------
 

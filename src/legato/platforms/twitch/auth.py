@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from legato.abc.http import HttpClient, HttpRequest, HttpResponse, MaybeSent, NotSent
+from legato.abc.redaction import redacted
 from legato.errors import BadToken, Unavailable
 
 AUTH = "https://id.twitch.tv/oauth2"
@@ -208,9 +209,10 @@ def _refused(response: HttpResponse, secrets: tuple[str, ...]) -> Refused | Unav
         text = msgspec.json.decode(response.body, type=_Complaint).message
     except msgspec.MsgspecError:
         text = ""
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "***")
-    text = "".join(c for c in text if c.isprintable())[:200] or f"HTTP {response.status}"
+    text = (
+        "".join(c for c in redacted(text, secrets) if c.isprintable())[:200]
+        or f"HTTP {response.status}"
+    )
     return Refused(text, client=response.status == 403 or "client" in text.lower())
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from legato.abc.clock import Clock
 from legato.abc.http import HttpClient, HttpRequest
 from legato.abc.platform import Capabilities, Limits, Parsed, Platform, Sink, Verdict
+from legato.abc.redaction import redacted
 from legato.abc.store import Store
 from legato.errors import ConfigError, Forged
 from legato.model.events import Address
@@ -182,10 +183,9 @@ class Twitch(Platform):
 
     async def send(self, call: Call, place: Address, http: HttpClient) -> Verdict:
         verdict = await self._sent(call, place, http)
-        for secret in self.secrets if verdict.error else ():
-            if secret in verdict.error:
-                verdict = replace(verdict, error=verdict.error.replace(secret, "***"))
-        return verdict
+        if not verdict.error:
+            return verdict
+        return replace(verdict, error=redacted(verdict.error, self.secrets))
 
     async def _sent(self, call: Call, place: Address, http: HttpClient) -> Verdict:
         state = self._state

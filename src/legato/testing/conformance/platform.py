@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 from legato.abc import HttpClient, HttpRequest, HttpResponse, MaybeSent, NotSent, Platform, Verdict
+from legato.abc.redaction import redacted
 from legato.errors import Forged, Malformed, Misuse, Unsupported
 from legato.model.events import Address
 from legato.model.messages import Button, Message, Pin, React, Send, Typing
@@ -346,7 +347,7 @@ class PlatformConformance(ABC):
                         platform.verify(forged)
                     shown.append(repr(caught.value))
         for text in shown:
-            assert not [s for s in platform.secrets if s in text], text.replace(secret, "***")
+            assert not [s for s in platform.secrets if s in text], redacted(text, platform.secrets)
 
 
 __all__ = ["OUTGOING", "PlatformConformance", "ScriptedHttp"]
