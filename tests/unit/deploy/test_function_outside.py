@@ -190,9 +190,7 @@ def test_what_cannot_be_read_is_kept_as_dead_and_does_not_come_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     good = row("one") if answer == "stream" else file("one")
-    expected: dict[str, Any] = (
-        {"batchItemFailures": []} if answer == "stream" else {"happened": 2}
-    )
+    expected: dict[str, Any] = {"batchItemFailures": []} if answer == "stream" else {"happened": 2}
     assert invoke(function, record, good) == expected
     assert seen == ["one"]
     assert "a record cannot be read" in caplog.text
