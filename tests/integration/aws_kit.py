@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,17 @@ PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 ARCH = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
 ADDER = Path(__file__).parents[2] / "examples" / "adder.py"
 SECONDS = 180
+PLAIN: tuple[str, ...] = ("-m", "legato.cli.main")
+BY_UV = "import sys; sys.modules['pip'] = None; from legato.cli.main import main; sys.exit(main())"
+"""The command line where there is no pip: uv takes a tenth of its time."""
+
+
+@cache
+def uv_finds() -> bool:
+    """Whether uv finds the libraries here: it does not read pip's settings."""
+    uv = Path(sys.executable).with_name("uv")
+    words = (str(uv), "pip", "install", "-q", "--dry-run", "--target", "/nonexistent", "msgspec")
+    return uv.exists() and not subprocess.run(words, capture_output=True, check=False).returncode
 
 
 class Account:
@@ -31,7 +44,7 @@ class Account:
         bot: Its file.
 
     Attributes:
-        environment: Of the command line.
+        environment: Of the command line. Packages are made by pip first, by uv later.
         program: What runs it: words for Python.
     """
 
@@ -39,7 +52,7 @@ class Account:
         self._server = server
         self._bot = bot
         self._clients: dict[str, Any] = {}
-        self.program: tuple[str, ...] = ("-m", "legato.cli.main")
+        self.program = PLAIN
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "LEGATO_"))},
             **WHO,
@@ -68,6 +81,8 @@ class Account:
             process.kill()
             await process.wait()
             raise
+        if self.program == PLAIN and uv_finds():
+            self.program = ("-c", BY_UV)
         text = out.decode()
         assert process.returncode == code, f"{words}: exit {process.returncode}\n{text}{self.log}"
         return text

@@ -82,7 +82,8 @@ def _command(target: Target, folder: Path, file: Path) -> list[str]:
             "--target", str(folder), "--no-compile", "--only-binary=:all:", "--implementation", "cp",
             "--python-version", target.python, *platforms, "--requirement", str(file),
         ]  # fmt: skip
-    uv = which("uv")
+    beside = str(Path(sys.executable).parent)  # an environment that is used without being activated
+    uv = which("uv", path=beside) or which("uv")
     if uv is None:
         raise ConfigError("neither pip nor uv is here: python -m ensurepip")
     return [
