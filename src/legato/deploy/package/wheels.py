@@ -70,8 +70,8 @@ def told(stderr: str, target: Target) -> str:
 
 
 def _command(target: Target, folder: Path, file: Path) -> list[str]:
-    """pip asks the Python that runs it which of the requirements are for that version: so it is the target's, where
-    there is one.
+    """Which requirements are for a version, pip asks the Python that runs it: so it is the target's, where there is
+    one.
     """
     if find_spec("pip") is not None:
         platforms = [word for tag in target.platforms for word in ("--platform", tag)]
