@@ -133,16 +133,18 @@ def test_a_look_at_a_new_stack_does_not_delete_what_somebody_makes_meanwhile(
 def test_a_change_set_tells_all_its_pages_and_why_it_failed() -> None:
     one = {"ResourceChange": {"Action": "Add", "LogicalResourceId": "A", "ResourceType": "T"}}
     two = {"ResourceChange": one["ResourceChange"] | {"Replacement": "True", "Action": "Modify"}}
+    old = {"Action": "Remove", "ResourceType": "AWS::Lambda::Version", "LogicalResourceId": "V"}
     script = Scripted(
         describe_stacks=stacks("UPDATE_COMPLETE"),
         describe_change_set=[
             {"Status": "CREATE_COMPLETE", "Changes": [one], "NextToken": "n"},
-            {"Status": "CREATE_COMPLETE", "Changes": [two]},
+            {"Status": "CREATE_COMPLETE", "Changes": [two, {"ResourceChange": old}]},
         ],
     )
     assert [one.text for one in prepared(script).found] == [
         "add     A (T)",
         "modify  A (T, replaced)",
+        "remove  V (AWS::Lambda::Version, stays for rollback)",
     ]
     nothing = {
         "Status": "FAILED",

@@ -62,6 +62,8 @@ class Change(Struct, frozen=True):
     def text(self) -> str:
         """In a line."""
         more = {"True": ", replaced", "Conditional": ", may be replaced"}.get(self.replaced, "")
+        if (self.action, self.kind) == ("Remove", "AWS::Lambda::Version"):
+            more = ", stays for rollback"
         return f"{self.action.lower():8}{self.name} ({self.kind}{more})"
 
 
