@@ -14,6 +14,7 @@ from legato.app.dispatch import Dispatcher
 from legato.app.poison import Trials
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
+from legato.deploy.function.google import google
 from legato.deploy.function.outside import BUG_TRIES
 from legato.deploy.function.yandex import Yandex
 from legato.errors import StoreUnavailable
@@ -232,3 +233,24 @@ def test_other_hosts_follow_the_same_rule(function: Function, bug: set[str]) -> 
             handler({"messages": messages}, Context())
     assert handler({"messages": messages}, Context()) == {"happened": 2}
     assert (seen, statuses(function)) == (["two"], [FAILED])
+
+
+class Strange:
+    """A CloudEvent without its parts."""
+
+    def __getitem__(self, name: str) -> Any:
+        raise KeyError(name)
+
+    def __repr__(self) -> str:
+        return "a strange event"
+
+
+def test_what_is_not_even_json_is_kept_as_it_looks(function: Function) -> None:
+    handler: Any = google(function._app)
+    handler(Strange())
+    runtime = handler.function._runtime
+    kept = handler.function.run(
+        runtime.store.get("dead-update", f"record:{sha256(b'a strange event').hexdigest()[:32]}")
+    )
+    handler.function.close()
+    assert kept == b"a strange event"

@@ -189,11 +189,7 @@ class Queues:
             error = ConfigError(f"messages of {arn} look like ours: is it to be {setting}?")
             log.error("%s (it stays in its queue)", error)
             return error
-        try:
-            return await happen(record)
-        except Exception as error:  # its neighbours are no worse for it
-            log.exception("message %s of %s failed", record.get("messageId"), arn)
-            return error
+        return await happen(record)
 
     async def _letter(self, runtime: Runtime, letter: Letter, count: int) -> Exception | None:
         """Works on one letter; returns why it must come again."""
