@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import boto3
 
 from legato.testing.fake_telegram import FakeTelegram
 from tests.servers import Ministack
+from tests.unit.deploy.package_kit import uv_finds
 
 REGION = "eu-central-1"
 WHO = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION}
@@ -25,14 +24,6 @@ SECONDS = 180
 PLAIN: tuple[str, ...] = ("-m", "legato.cli.main")
 BY_UV = "import sys; sys.modules['pip'] = None; from legato.cli.main import main; sys.exit(main())"
 """The command line where there is no pip: uv takes a tenth of its time."""
-
-
-@cache
-def uv_finds() -> bool:
-    """Whether uv finds the libraries here: it does not read pip's settings."""
-    uv = Path(sys.executable).with_name("uv")
-    words = (str(uv), "pip", "install", "-q", "--dry-run", "--target", "/nonexistent", "msgspec")
-    return uv.exists() and not subprocess.run(words, capture_output=True, check=False).returncode
 
 
 class Account:

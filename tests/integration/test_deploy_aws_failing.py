@@ -65,6 +65,8 @@ async def test_a_deployment_that_fails_leaves_the_version_and_the_secrets_of_bef
                 account.edit(BOT.format(said=said))
                 await account.deploy("--schedule", "off")
             await account.legato("rollback")
+            shown = await account.deploy("--schedule", "off", "--diff")
+            assert shown.strip() == "live    version 2 again, after a rollback to 1"
             sound = account.program
 
             account.edit(BOT.format(said="three"))

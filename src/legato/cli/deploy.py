@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,6 +184,7 @@ def _plan(options: argparse.Namespace) -> Plan:
                 f"{name} is set by the stack: the table is its own, queues by --queue, --timers, the web chat "
                 "by --web-socket and --public-socket"
             )
+    _check_secrets(variables, secrets)
     settings = _settings(options)
     options.secrets = (*options.secrets, *secrets.values())
     return Plan(
@@ -205,6 +207,19 @@ def _plan(options: argparse.Namespace) -> Plan:
         web_socket=options.web_socket,
         public_socket=options.public_socket,
     )
+
+
+def _check_secrets(variables: Mapping[str, str], secrets: Mapping[str, str]) -> None:
+    """A secret must not stand in the function's configuration, which others of the account may read."""
+    from legato.app.settings import VARIABLES
+
+    for name in variables:
+        if name in secrets:
+            raise ConfigError(f"{name} is given by --env and by --secret: which of them?")
+        if name in VARIABLES and VARIABLES[name].secret:
+            raise ConfigError(
+                f"{name} is a secret: set it here without --env, it goes to Parameter Store"
+            )
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -324,9 +339,13 @@ def _logs(options: argparse.Namespace, cloud: Cloud) -> int:
     from legato.deploy.aws.steering import lines
 
     since_ms = int((time.time() - 60 * options.since) * 1000)
+    found = False
     for at_ms, text in lines(cloud, _place(options), since_ms=since_ms, tail=options.tail):
         moment = datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
         print(moment, printed(text.replace("\t", "  ")), flush=options.tail)
+        found = True
+    if not found:
+        _say(f"nothing in the last {options.since:g} minutes: --since looks further back")
     return 0
 
 

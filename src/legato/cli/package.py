@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from legato.errors import ConfigError
+
 if TYPE_CHECKING:
     from legato.deploy.package.build import Package
 
@@ -54,6 +56,8 @@ def package(options: argparse.Namespace) -> int:
     from legato.deploy.package.entry import entry_of
     from legato.deploy.package.target import target_of
 
+    if options.config and options.service == "aws":
+        raise ConfigError("--config: for AWS, `legato deploy aws bot.py --eject DIR` writes it")
     target = target_of(options.service, options.arch, options.python)
     started = time.monotonic()
     entry = entry_of(options.target)
@@ -65,6 +69,7 @@ def package(options: argparse.Namespace) -> int:
     plain, secrets = carried(settings_of(options))
     script = config_of(made.manifest, str(output), plain, sorted(secrets), zipped=made.size.zipped)
     if options.config and script:
+        Path(options.config).parent.mkdir(parents=True, exist_ok=True)
         Path(options.config).write_text(script, encoding="utf-8")
     if options.json:
         print(json.dumps(_told(made, output)))

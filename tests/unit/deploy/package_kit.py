@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from legato.deploy.package.target import Target, target_of
@@ -39,3 +41,11 @@ def here() -> Target:
 def elf(machine: int, text: bytes = b"") -> bytes:
     """The beginning of a shared object."""
     return b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00" + machine.to_bytes(2, "little") + text
+
+
+@cache
+def uv_finds() -> bool:
+    """Whether uv finds the libraries here: it does not read pip's settings."""
+    uv = Path(sys.executable).with_name("uv")
+    words = (str(uv), "pip", "install", "-q", "--dry-run", "--target", "/nonexistent", "msgspec")
+    return uv.exists() and not subprocess.run(words, capture_output=True, check=False).returncode

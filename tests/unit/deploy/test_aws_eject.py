@@ -139,6 +139,8 @@ def test_the_ejected_script_asks_for_no_token_that_the_bot_has_not(
             "LEGATO_WEB_SOCKET is set by the stack",
         ),
         (["bot.py", "--public-socket", "wss://a"], "--web-socket"),
+        (["bot.py", "--env", "TELEGRAM_TOKEN"], "TELEGRAM_TOKEN is a secret: set it here"),
+        (["bot.py", "--env", "A=1", "--secret", "A=2"], "A is given by --env and by --secret"),
         (["bot.py", "--python", "3.2"], "--python 3.2: aws has"),
         (["bot.py", "--name", "-"], "makes no name of a stack"),
     ],

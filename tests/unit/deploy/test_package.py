@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from legato.app.settings import Settings
+from legato.cli.main import main
 from legato.deploy.package import wheels
 from legato.deploy.package.archive import Size, check_size, packed
 from legato.deploy.package.build import Package, build, manifest_of, unpack_own
@@ -22,7 +24,7 @@ from legato.deploy.package.requirements import requirements_of
 from legato.deploy.package.target import MB, SERVICES, target_of
 from legato.deploy.package.wheels import told
 from legato.errors import ConfigError
-from tests.unit.deploy.package_kit import ARCH, HERE, bot_in, elf, here
+from tests.unit.deploy.package_kit import ARCH, HERE, bot_in, elf, here, uv_finds
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +187,40 @@ def test_what_is_too_large_is_refused_before_it_is_sent() -> None:
         check_size(Size(MB, 250 * MB + MB, (("numpy", 240 * MB),)), aws)
 
 
+def test_a_program_that_the_bot_brings_can_be_run_in_the_function(tmp_path: Path) -> None:
+    file = bot_in(tmp_path)
+    (file.parent / "convert").write_text("#!/bin/sh\n")
+    (file.parent / "convert").chmod(0o700)
+
+    archive = build(entry_of(str(file)), here()).archive
+
+    with zipfile.ZipFile(BytesIO(archive)) as found:
+        modes = {info.filename: info.external_attr >> 16 for info in found.infolist()}
+    assert modes["convert"] == 0o100755
+    assert modes["parcel_bot.py"] == 0o100644
+
+
+def test_a_link_that_leads_back_is_not_followed_for_ever(tmp_path: Path) -> None:
+    folder = bot_in(tmp_path / "bot").parent
+    (tmp_path / "common").mkdir()
+    (tmp_path / "common" / "shared.py").touch()
+    (folder / "common").symlink_to("../common")
+    (folder / "self").symlink_to(".")
+    (tmp_path / "common" / "back").symlink_to("../bot")
+
+    assert list(own_files(folder)) == ["common/shared.py", "parcel_bot.py"]
+
+
+def test_a_script_for_aws_is_written_by_another_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["package", str(bot_in(tmp_path)), "--config", str(tmp_path / "deploy.sh")]
+
+    assert main(words) == 2
+
+    assert "`legato deploy aws bot.py --eject DIR` writes it" in capsys.readouterr().err
+
+
 def test_a_zip_tells_no_times_and_no_order() -> None:
     assert packed({"a": b"1", "b": b"2"}) == packed({"b": b"2", "a": b"1"})
 
@@ -223,3 +259,13 @@ def test_which_requirements_are_for_a_version_is_asked_of_that_version(
     command = wheels._command(target_of("aws", ARCH, other), tmp_path, tmp_path / "r.txt")
 
     assert command[1:6] == ["-m", "pip", "--python", f"/usr/bin/python{other}", "install"]
+
+
+def test_pip_and_uv_make_the_same_package(
+    entry: Entry, made: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not uv_finds():
+        pytest.skip("uv does not find libraries here, since it does not read pip's settings")
+    monkeypatch.setitem(sys.modules, "pip", None)
+
+    assert build(entry, here()).sha256 == made.sha256

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from legato.errors import ConfigError
@@ -77,7 +78,7 @@ class Cloud:
             self._clients[service] = self._session.client(service)
         return self._clients[service]
 
-    @property
+    @cached_property
     def account(self) -> str:
         """The account's number."""
         return str(self("sts").get_caller_identity()["Account"])

@@ -155,7 +155,17 @@ def diff(plan: Plan, cloud: Cloud, say: Say) -> bool:
         say(one.text)
     if changes.found or changes.new:
         stack.drop(cloud, plan.place, changes)
-    return bool(changes.found)
+    return bool(changes.found) or _says_live(plan, cloud, old, say)
+
+
+def _says_live(plan: Plan, cloud: Cloud, old: stack.Stack | None, say: Say) -> bool:
+    """Says, after a rollback, that a deployment takes it back; whether it does."""
+    if old is None or "Version" not in old.outputs:
+        return False
+    number, live = int(old.outputs["Version"]), versions.live(cloud, plan.place)
+    if number != live:
+        say(f"live    version {number} again, after a rollback to {live}")
+    return number != live
 
 
 # -- doing -----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import hashlib
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 
@@ -44,15 +44,17 @@ class Size(Struct, frozen=True):
         return ", ".join(f"{name} {_mb(size)}" for name, size in shown)
 
 
-def packed(files: Mapping[str, bytes]) -> bytes:
-    """The zip of {path: content}: in order, without the times and rights that files have here."""
+def packed(files: Mapping[str, bytes], programs: Collection[str] = ()) -> bytes:
+    """The zip of {path: content}: in order, without the times that files have here. Of their rights it keeps which
+    of them are programs.
+    """
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name in sorted(files):
             info = zipfile.ZipInfo(name, MOMENT)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.create_system = 3  # Unix, wherever it is made
-            info.external_attr = 0o100644 << 16
+            info.external_attr = (0o100755 if name in programs else 0o100644) << 16
             archive.writestr(info, files[name])
     return out.getvalue()
 

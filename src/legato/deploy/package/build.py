@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from io import BytesIO
 from pathlib import Path
 
@@ -102,19 +103,21 @@ def build(entry: Entry, target: Target) -> Package:
             )
         handler.write_text(handler_of(entry, target.service), encoding="utf-8")
         compiled = compile_all(tree, target.python)
-        files = {path.relative_to(tree).as_posix(): path.read_bytes() for path in _files(tree)}
-    return _finished(entry, target, files, libraries, tuple(own), compiled=compiled)
+        paths = {path.relative_to(tree).as_posix(): path for path in _files(tree)}
+        files = {name: path.read_bytes() for name, path in paths.items()}
+        programs = {name for name, path in paths.items() if path.stat().st_mode & stat.S_IXUSR}
+    about = (libraries, tuple(own), compiled)
+    return _finished(entry, target, files, programs, about)
 
 
 def _finished(
     entry: Entry,
     target: Target,
     files: dict[str, bytes],
-    libraries: dict[str, str],
-    own: tuple[str, ...],
-    *,
-    compiled: bool,
+    programs: Collection[str],
+    about: tuple[dict[str, str], tuple[str, ...], bool],
 ) -> Package:
+    libraries, own, compiled = about
     for name, data in files.items():
         check_elf(name, data, target.machine, target.glibc)
     app = entry.app
@@ -131,7 +134,7 @@ def _finished(
         compiled=compiled,
     )
     files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
-    archive = packed(files)
+    archive = packed(files, programs)
     size = sized(archive, files)
     check_size(size, target.service)
     return Package(archive, digest(archive), manifest, size)
@@ -180,7 +183,7 @@ def _library_files(wheels: Path) -> Iterable[Path]:
         info = parts[0].endswith(".dist-info")
         if info and (path.name in _NOISE or len(parts) > 2):
             continue
-        if parts[0] in ("bin", "share") or {"tests", "test"} & set(parts[1:-1]):
+        if parts[0] in ("bin", "share", ".lock") or {"tests", "test"} & set(parts[1:-1]):
             continue
         if path.suffix not in _NO_USE:
             yield path
@@ -207,6 +210,8 @@ def _copy(files: Iterable[Path], top: Path, into: Path) -> None:
 def _copy_one(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
+    if source.stat().st_mode & stat.S_IXUSR:  # a program that the bot calls
+        target.chmod(0o755)
 
 
 __all__ = ["MANIFEST", "Manifest", "Package", "build", "manifest_of", "unpack_own"]

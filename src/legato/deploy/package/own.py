@@ -65,7 +65,7 @@ def own_files(folder: Path) -> dict[str, Path]:
     """
     patterns = [*USUALLY, *_patterns(folder / IGNORE_FILE)]
     found = {}
-    for path in _walk(folder, folder, patterns):
+    for path in _walk(folder, folder, patterns, ()):
         found[path.relative_to(folder).as_posix()] = path
         if len(found) > MOST_FILES:
             raise ConfigError(
@@ -75,7 +75,10 @@ def own_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _walk(folder: Path, top: Path, patterns: list[str]) -> Iterator[Path]:
+def _walk(folder: Path, top: Path, patterns: list[str], above: tuple[Path, ...]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:  # a link leads back to where we come from
+        return
     for path in sorted(folder.iterdir()):
         relative = path.relative_to(top).as_posix()
         if any(fnmatchcase(path.name.lower(), pattern) for pattern in NEVER):
@@ -84,7 +87,7 @@ def _walk(folder: Path, top: Path, patterns: list[str]) -> Iterator[Path]:
             continue
         if path.is_dir():
             if not (path / "pyvenv.cfg").exists():
-                yield from _walk(path, top, patterns)
+                yield from _walk(path, top, patterns, (*above, real))
         elif path.is_file():
             yield path
 
