@@ -209,3 +209,33 @@ def test_powertools_reads_the_same_notification() -> None:
     assert (ours.kind, ours.subject) == ("sns:ExampleTopic", told.Subject)
     assert ours.id.endswith(f":{told.MessageId}")
     assert ours.data["Message"] == told.Message
+
+
+@pytest.mark.parametrize("content", [b'{"price": 3}', b"hello", b"\xff\xfe"])
+def test_powertools_reads_the_same_records_of_a_kinesis_stream(content: bytes) -> None:
+    record: dict[
+        str, Any
+    ] = {  # as in https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html
+        "kinesis": {
+            "kinesisSchemaVersion": "1.0",
+            "partitionKey": "one",
+            "sequenceNumber": "49590338271490256608559692538361571095921575989136588898",
+            "data": base64.b64encode(content).decode(),
+            "approximateArrivalTimestamp": 1545084650.987,
+        },
+        "eventSource": "aws:kinesis",
+        "eventVersion": "1.0",
+        "eventID": "shardId-000000000006:4959033827149025660855969253836157109592157598",
+        "eventName": "aws:kinesis:record",
+        "invokeIdentityArn": "arn:aws:iam::123456789012:role/lambda-role",
+        "awsRegion": "us-east-2",
+        "eventSourceARN": "arn:aws:kinesis:us-east-2:123456789012:stream/lambda-stream",
+    }
+    told = models.KinesisDataStreamModel.model_validate({"Records": [record]}).Records[0]
+    event = sources.happened(record)
+    assert (event.kind, event.subject) == ("kinesis:lambda-stream", told.kinesis.partitionKey)
+    texts = {b"hello": "hello", b'{"price": 3}': {"price": 3}}
+    assert event.data == texts.get(content, record["kinesis"]["data"])
+    assert sources.identifier(record) == told.kinesis.sequenceNumber
+    later = sources.happened(record | {"eventID": "shardId-000000000006:1"})
+    assert later.id != event.id

@@ -212,11 +212,15 @@ def test_a_service_that_takes_no_list_of_failures_is_failed(
         Lambda(function)({"Records": [RECORDS["s3"][0]]})
 
 
-def test_a_message_that_is_no_json_comes_as_text_and_strange_records_do_no_harm() -> None:
+def test_a_message_that_is_no_json_comes_as_text_and_strange_records_are_events_too() -> None:
     assert sources.happened(RECORDS["sqs"][0] | {"body": "hello"}).data == "hello"
     for strange in ({}, {"eventSource": "aws:s3"}, {"eventSource": "aws:unheard-of"}):
         assert sources.happened(strange).id
     assert sources.records({"Records": "none"}) == []
+    kafka = {"eventSource": "aws:kafka", "eventSourceARN": "arn:aws:kafka:eu-central-1:1:topic"}
+    first, same, second = (sources.happened(kafka | {"value": value}) for value in ("a", "a", "b"))
+    assert first.id == same.id != second.id  # nothing of a source that we do not know is lost
+    assert first.kind == "kafka:topic"
     assert sources.records([1]) == []
 
 

@@ -1,17 +1,19 @@
-"""What AWS invokes a function with besides requests: records of S3, SQS, SNS and DynamoDB streams, events of
-EventBridge and its schedules.
+"""What AWS invokes a function with besides requests: records of S3, SQS, SNS, Kinesis and DynamoDB streams, events
+of EventBridge and its schedules.
 
 Each record becomes one Happened, whose id is the same when the record is delivered again. Services send less
 than their documentation shows now and then (a scheduled event without a version, a notification without an
 address), so nothing is needed here but what an id is made of.
 
 Read on 2026-11-28: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html,
-https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html, https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html,
+https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html, https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html,
+https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html,
 https://docs.aws.amazon.com/eventbridge/latest/ref/events-structure.html
 """
 
 from __future__ import annotations
 
+from binascii import a2b_base64
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +56,7 @@ def identifier(record: Record) -> str:
 
 def happened(record: Record) -> Happened:
     """A record as an event."""
-    read = _READERS.get(source_of(record), _bridge)
+    read = _READERS.get(source_of(record), _bridge if "detail-type" in record else _other)
     kind, subject, name, data = read(record)
     full = f"{NAME}::{kind.partition(':')[0]}:{name}"
     return Happened(id=full, place=Address(NAME, "", full), kind=kind, subject=subject, data=data)
@@ -100,6 +102,42 @@ def _dynamodb(record: Record) -> Read:
     return f"dynamodb:{record.get('eventName', '')}", table, name, told
 
 
+def _kinesis(record: Record) -> Read:
+    stream = str(record.get("eventSourceARN", "")).rpartition(":stream/")[2]
+    told = record.get("kinesis") or {}
+    name = f"{stream}:{record.get('eventID') or told.get('sequenceNumber', '')}"
+    data = _content(str(told.get("data", "")))
+    return f"kinesis:{stream}", str(told.get("partitionKey", "")), name, data
+
+
+def _content(data: str) -> Any:
+    """What stands in base64: JSON, or text; what is neither stays as it came."""
+    try:
+        text = a2b_base64(data).decode()
+    except ValueError:
+        return data
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+
+
+def _other(record: Record) -> Read:
+    """A source that we do not know. Records with the same content are taken for one if they have no id."""
+    source = source_of(record).rpartition(":")[2] or "unknown"
+    where = str(record.get("eventSourceARN") or record.get("EventSourceArn") or "").rpartition(":")[
+        2
+    ]
+    name = record.get("eventID") or record.get("messageId") or record.get("id") or _digest(record)
+    return f"{source}:{where}", where, f"{where}:{name}", record
+
+
+def _digest(record: Record) -> str:
+    from hashlib import sha256
+
+    return sha256(msgspec.json.encode(record, order="sorted")).hexdigest()
+
+
 def _bridge(event: Record) -> Read:
     """EventBridge. A rule's schedule is named by its rule."""
     resources = event.get("resources") or [""]
@@ -118,6 +156,7 @@ _READERS: dict[str, Callable[[Record], Read]] = {
     "aws:sqs": _sqs,
     "aws:sns": _sns,
     "aws:dynamodb": _dynamodb,
+    "aws:kinesis": _kinesis,
 }
 
 __all__ = ["STREAMS", "TICK", "happened", "identifier", "records", "source_of"]
