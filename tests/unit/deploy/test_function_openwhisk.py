@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,6 +161,16 @@ def test_named_arguments_with_headers_are_a_web_action(main: OpenWhisk) -> None:
 def test_named_arguments_without_an_update_are_a_tick(main: OpenWhisk) -> None:
     assert main(interval="1") == {"woken": 0, "left": 0}
     assert main() == {"woken": 0, "left": 0}
+
+
+@pytest.mark.parametrize("args", [{}, raw(), UPDATE])
+def test_nobody_sets_anything_by_named_arguments(
+    main: OpenWhisk, monkeypatch: pytest.MonkeyPatch, args: dict[str, Any]
+) -> None:
+    """They are fields of a body that anybody may send: the token would go wherever they say."""
+    monkeypatch.delenv("LINE_API", raising=False)
+    main(**args, LINE_API="https://elsewhere.test")
+    assert "LINE_API" not in os.environ
 
 
 def test_statuses_that_selectel_keeps_for_itself_are_not_used(telegram: FakeTelegram) -> None:

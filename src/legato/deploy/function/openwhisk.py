@@ -65,20 +65,20 @@ class OpenWhisk:
         """
         if args is None and named:
             return self.function.run(self._named(named))
-        return self.function.run(self._handle(args if isinstance(args, dict) else {}))
-
-    async def _handle(self, args: dict[str, Any]) -> Answer:
+        args = args if isinstance(args, dict) else {}
         requests = f"{OWN}method" in args  # none can be without it
         if not requests or f"{OWN}query" in args:  # else anybody may give us parameters
-            for name, value in args.items():
-                if name.isupper() and isinstance(value, str):
-                    os.environ.setdefault(name, value)
-        if not requests:
+            _set(args)
+        return self.function.run(self._handle(args))
+
+    async def _handle(self, args: dict[str, Any]) -> Answer:
+        if f"{OWN}method" not in args:
             return dict(await self.function.touch(self._left_s()))
         response = await requested(self.function, _event(args), self._left_s())
         return answered({}, response)
 
     async def _named(self, named: dict[str, Any]) -> Answer:
+        # Whatever their names are: anybody may have sent them, so none is a setting.
         if f"{OWN}method" in named:
             found = await self._handle(named)
         elif "update_id" in named:
@@ -97,6 +97,13 @@ class OpenWhisk:
         if not told.isdecimal():
             return self._timeout_s
         return max(0.0, (int(told) - self.function.clock.now_ms()) / 1000)
+
+
+def _set(args: dict[str, Any]) -> None:
+    """Parameters that are bound to the action."""
+    for name, value in args.items():
+        if name.isupper() and isinstance(value, str):
+            os.environ.setdefault(name, value)
 
 
 def _event(args: dict[str, Any]) -> dict[str, Any]:
