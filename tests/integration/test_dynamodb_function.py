@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from legato import App
 from legato.deploy.function.aws import Lambda
-from legato.deploy.function.core import Function
+from legato.deploy.function.core import ALL, Function
 from legato.deploy.loader import load_app
 from legato.deploy.transport import Transport
+from legato.model.events import Address
 from legato.stores.dynamodb import DynamoDBStore
 from legato.testing.fake_telegram import FakeTelegram
 
@@ -101,3 +103,25 @@ def test_functions_that_run_at_once_do_not_mix_people_up(says: Says) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(talk, people))
     assert [talked[2] for talked in found] == [f"Sum: {person + 1}" for person in people]
+
+
+def test_a_broadcast_is_queued_for_more_people_than_a_transaction_has_items(
+    dynamodb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them once, also if the call is made again."""
+    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
+    monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
+    people = [Address("telegram", TOKEN.partition(":")[0], str(n), str(n)) for n in range(205)]
+    app = App("news")
+
+    async def queued() -> list[str]:
+        function = Function(app, {"store": dynamodb_url, "telegram_api": "http://127.0.0.1:9"})
+        async with function.invoked(10, quiet=True) as runtime:
+            for count in (205, 0):
+                assert await app.broadcast(people, "News!", id="n1") == count
+            runtime.relay.drop(ALL)
+            found = await runtime.store.outbox(states=("queued", "sending"))
+        await function.stopped()
+        return sorted(item.place.chat for item in found)
+
+    assert asyncio.run(queued()) == sorted(place.chat for place in people)

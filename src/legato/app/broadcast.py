@@ -16,8 +16,8 @@ from legato.model.records import COMMITTED, Commit, OutboxItem
 if TYPE_CHECKING:
     from legato.app.runtime import Runtime
 
-PAGE = 100
-"""Recipients a commit."""
+PAGE = 90
+"""Calls a commit, unless one recipient needs more: DynamoDB writes at most 100 items at once."""
 
 Progress = Callable[[int], object]
 
@@ -49,27 +49,33 @@ async def broadcast(
         if isinstance(message, Message)
         else Message(outgoing.checked_text(message, None, None, "inline"))
     )
-    queued = done = 0
-    page: list[Address] = []
-    for number, place in enumerate([*map(_place, to), None]):
-        if place is not None:
-            page.append(place)
-        if page and (place is None or len(page) == PAGE):
-            fresh = await _queue(runtime, page, content, f"broadcast:{id}:{done}")
-            done = number if place is None else number + 1
-            queued += len(page) if fresh else 0
-            page = []
-            if progress is not None:
-                progress(done)
+    now = runtime.clock.now_ms()
+    queued = done = number = 0
+    page: list[OutboxItem] = []
+
+    async def commit() -> None:
+        nonlocal queued, done
+        fresh = bool(page) and await _queue(runtime, page, f"broadcast:{id}:{done}")
+        queued += number - done if fresh else 0
+        done = number
+        page.clear()
+        if progress is not None:
+            progress(done)
+
+    for place in map(_place, to):
+        items = _items(runtime, place, content, now)
+        if page and len(page) + len(items) > PAGE:
+            await commit()
+        page += items
+        number += 1
+    if number > done:
+        await commit()
     return queued
 
 
-async def _queue(
-    runtime: Runtime, places: Sequence[Address], message: Message, update_id: str
-) -> bool:
-    """Commits one page. False: it was committed before."""
-    now = runtime.clock.now_ms()
-    items = [
+def _items(runtime: Runtime, place: Address, message: Message, now: int) -> list[OutboxItem]:
+    calls = runtime.platform(place).render(Send(message), place)
+    return [
         OutboxItem(
             0,
             place.lane,
@@ -80,10 +86,13 @@ async def _queue(
             msgspec.structs.replace(call, bulk=True),
             created_ms=now,
         )
-        for place in places
-        for call in runtime.platform(place).render(Send(message), place)
+        for call in calls
     ]
-    commit = Commit(at_ms=now, update_id=update_id, outbox=tuple(items))
+
+
+async def _queue(runtime: Runtime, items: Sequence[OutboxItem], update_id: str) -> bool:
+    """Commits one page. False: it was committed before."""
+    commit = Commit(at_ms=runtime.clock.now_ms(), update_id=update_id, outbox=tuple(items))
     written = await runtime.store.commit(commit)
     if written.result != COMMITTED:
         return False
