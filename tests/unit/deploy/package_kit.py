@@ -8,6 +8,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from legato.deploy.package.target import Target, target_of
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -49,3 +51,9 @@ def uv_finds() -> bool:
     uv = Path(sys.executable).with_name("uv")
     words = (str(uv), "pip", "install", "-q", "--dry-run", "--target", "/nonexistent", "msgspec")
     return uv.exists() and not subprocess.run(words, capture_output=True, check=False).returncode
+
+
+def by_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes packages by uv, which takes a tenth of pip's time and gives the same bytes, where it finds libraries."""
+    if uv_finds():
+        monkeypatch.setitem(sys.modules, "pip", None)

@@ -15,7 +15,7 @@ from legato.app.settings import Settings
 from legato.cli.main import main
 from legato.deploy.aws.deploying import completed, url_of, with_secret
 from legato.deploy.aws.secrets import Kept, versions_after
-from tests.unit.deploy.package_kit import ARCH, HERE, bot_in
+from tests.unit.deploy.package_kit import ARCH, HERE, bot_in, by_uv
 
 AWS = f"""#!{sys.executable}
 # Parameter Store, and an AWS CLI that writes down what else it is told.
@@ -38,6 +38,11 @@ if words[0] == "ssm":
 if words[1] == "describe-stacks":
     print("https://abc.example/")
 """
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_uv(monkeypatch)
 
 
 def ejected(tmp_path: Path, *options: str) -> Path:

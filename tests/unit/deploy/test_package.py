@@ -33,6 +33,8 @@ def entry(tmp_path_factory: pytest.TempPathFactory) -> Entry:
     file = bot_in(tmp_path_factory.mktemp("parcel"))
     (file.parent / ".env").write_text("TELEGRAM_TOKEN=1:secret")
     (file.parent / "data.csv").write_text("1,2\n")
+    (file.parent / "convert").write_text("#!/bin/sh\n")
+    (file.parent / "convert").chmod(0o700)
     return entry_of(str(file))
 
 
@@ -80,6 +82,7 @@ def test_the_bots_own_files_come_out_again(tmp_path: Path, made: Package) -> Non
     manifest = unpack_own(made.archive, tmp_path / "out")
 
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "convert",
         "data.csv",
         "parcel_bot.py",
     ]
@@ -187,15 +190,10 @@ def test_what_is_too_large_is_refused_before_it_is_sent() -> None:
         check_size(Size(MB, 250 * MB + MB, (("numpy", 240 * MB),)), aws)
 
 
-def test_a_program_that_the_bot_brings_can_be_run_in_the_function(tmp_path: Path) -> None:
-    file = bot_in(tmp_path)
-    (file.parent / "convert").write_text("#!/bin/sh\n")
-    (file.parent / "convert").chmod(0o700)
-
-    archive = build(entry_of(str(file)), here()).archive
-
-    with zipfile.ZipFile(BytesIO(archive)) as found:
+def test_a_program_that_the_bot_brings_can_be_run_in_the_function(made: Package) -> None:
+    with zipfile.ZipFile(BytesIO(made.archive)) as found:
         modes = {info.filename: info.external_attr >> 16 for info in found.infolist()}
+
     assert modes["convert"] == 0o100755
     assert modes["parcel_bot.py"] == 0o100644
 
