@@ -78,7 +78,7 @@ class Backlog:
 
     def leaves(self, item: OutboxItem) -> bool:
         """Whether an item that would be queued now is to stay in the store."""
-        if not _may_stay(item) or not self._most:
+        if not is_broadcast(item) or not self._most:
             return False
         bot = self._bots.setdefault(_bot_of(item.lane), _Bot())
         if not bot.leaving and bot.lanes < self._most:
@@ -129,7 +129,7 @@ class Backlog:
             return
         known |= self._known()
         for item in page:
-            if _may_stay(item) and _bot_of(item.lane) == name and item.id not in known:
+            if is_broadcast(item) and _bot_of(item.lane) == name and item.id not in known:
                 if bot.lanes >= self._most:
                     break
                 self._take(item)
@@ -141,8 +141,10 @@ class Backlog:
         bot.after = min(bot.after, after)
 
 
-def _may_stay(item: OutboxItem) -> bool:
-    """A conversation's own messages go behind its broadcast, so that one is never left."""
+def is_broadcast(item: OutboxItem) -> bool:
+    """Whether it may be left in the store. A conversation's own messages go behind its broadcast, so that one is
+    never left.
+    """
     return item.call.bulk and not item.key
 
 
@@ -152,4 +154,4 @@ def _bot_of(lane: str) -> str:
     return f"{platform}:{rest.partition(':')[0]}"
 
 
-__all__ = ["Backlog"]
+__all__ = ["Backlog", "is_broadcast"]

@@ -14,7 +14,7 @@ from typing import Any
 from legato.abc import Clock
 from legato.model.ordered import Ordered
 from legato.model.records import OutboxItem, Settled
-from legato.outbox.backlog import Backlog
+from legato.outbox.backlog import Backlog, is_broadcast
 from legato.outbox.lanes import BUSY, IDLE, PARKED, READY, Alarms, Asked, Lane
 from legato.outbox.limits import TICK_S, BotLimits, Gate, Pace
 from legato.outbox.settler import Settler
@@ -120,9 +120,10 @@ class Dispatcher:
             self.backlog.closed(lane.name)
 
     def waiting(self) -> set[str]:
-        """The items' own lanes: a broadcast's is that of its chat."""
+        """The items' own lanes. Broadcasts do not count: nobody waits for them."""
         entries = [entry for lane in self.lanes.values() for entry in lane.queue]
-        return {entry.lane for entry in entries if isinstance(entry, OutboxItem)}
+        items = [entry for entry in entries if isinstance(entry, OutboxItem)]
+        return {item.lane for item in items if not is_broadcast(item)}
 
     def make_ready(self, lane: Lane) -> None:
         """Hands the lane to the next free worker."""

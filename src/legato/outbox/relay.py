@@ -263,7 +263,7 @@ class Relay:
         )
 
     def waiting(self) -> set[str]:
-        """Lanes in which items wait."""
+        """Lanes in which items wait, other than broadcasts."""
         return self._lanes.waiting()
 
     def known_ids(self) -> set[int]:

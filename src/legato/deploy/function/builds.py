@@ -31,6 +31,7 @@ from msgspec import Struct
 from legato.abc.http import HttpRequest, HttpResponse, MaybeSent, NotSent
 from legato.aws.address import endpoint_of, region_of, who_asks
 from legato.aws.signing import Signer
+from legato.deploy.function.start import taken_over
 from legato.engine import journal
 from legato.engine.outcomes import Handed, Outcome
 from legato.errors import ConfigError, StoreError, Unavailable
@@ -126,7 +127,7 @@ class Builds:
         if answer is None:
             return None
         if answer.left:
-            await runtime.relay.recover(lambda item: item.lane == lane)
+            await taken_over(runtime, self._invocation, lambda item: item.lane == lane)
         if answer.outcome == "later":
             raise Unavailable(f"version {build}: {answer.why}", answer.after_s)
         reply = a2b_base64(answer.reply) or None
@@ -155,7 +156,7 @@ class Builds:
             why = _text(answer)
             log.error("conversation %s ended the process of version %d: %s", work.key, build, why)
             # Nobody else delivers what it had said, and that goes before what is said now.
-            await runtime.relay.recover(lambda item: item.lane == lane)
+            await taken_over(runtime, self._invocation, lambda item: item.lane == lane)
             await self._said(runtime, lane)
             raise Unavailable(f"version {build} failed: {why}")
         kind = _kind(answer)
@@ -231,7 +232,7 @@ async def _worked(function: Function, runtime: Runtime, work: Handed) -> Answer:
         answer = _answered(outcome)
     if answer.duplicate:
         # Whoever had it first may have died before this was sent.
-        await runtime.relay.recover(lambda item: item.lane == lane)
+        await taken_over(runtime, function.invocation, lambda item: item.lane == lane)
     await function.delivered(runtime, lane)
     left = lane in runtime.relay.waiting()
     if left:

@@ -22,10 +22,19 @@ from legato.abc import Clock, HttpRequest, HttpResponse, Platform
 from legato.deploy.clock import SystemClock
 from legato.deploy.function.closing import Closing, discarded
 from legato.deploy.function.invocation import CANCEL_S, CLOSE_S, CutOff, Invocation, Strays
-from legato.deploy.function.start import Parts, fleeting, make, opened, resume, strange
+from legato.deploy.function.start import (
+    Parts,
+    fleeting,
+    leftover,
+    make,
+    opened,
+    resume,
+    taken_over,
+)
 from legato.deploy.signature import check_request, may_reply
 from legato.errors import ConfigError, Forged, StoreError, StoreUnavailable, Unavailable
 from legato.model.shards import SLOTS
+from legato.outbox.backlog import is_broadcast
 
 if TYPE_CHECKING:
     from legato.app.app import App
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
     from legato.deploy.function.builds import Builds
     from legato.deploy.function.queueing import Queues
     from legato.engine.outcomes import Handed, Outcome
+    from legato.outbox.relay import Only
 
 T = TypeVar("T")
 
@@ -141,17 +151,24 @@ class Function:
             How many conversations were woken, and how many messages could not be delivered yet.
         """
         async with self.invoked(budget_s) as runtime:
-            now_ms = self.clock.now_ms()
-            await runtime.relay.recover(strange(self.clock))
-            await runtime.leftovers.look(self.invocation.left_s)
-            woken = await self.tick(runtime)
-            if self.queues is not None:
-                self.invocation.wakes |= await self.queues.ahead(runtime)
-            await self.delivered(runtime, "")
-            if now_ms - self._purged_ms > PURGE_EVERY_MS:
-                self._purged_ms = now_ms
-                await self._in_time(runtime.purge())
-            return {"woken": woken, "left": runtime.relay.left}
+            if not await leftover(runtime, self.clock, self.invocation):
+                return await self._touched(runtime)
+            from legato.deploy.function.broadcasts import gone_on_with
+
+            async with gone_on_with(runtime, self.clock, self.invocation):
+                return await self._touched(runtime)
+
+    async def _touched(self, runtime: Runtime) -> dict[str, int]:
+        now_ms = self.clock.now_ms()
+        await runtime.leftovers.look(self.invocation.left_s)
+        woken = await self.tick(runtime)
+        if self.queues is not None:
+            self.invocation.wakes |= await self.queues.ahead(runtime)
+        await self.delivered(runtime, "")
+        if now_ms - self._purged_ms > PURGE_EVERY_MS:
+            self._purged_ms = now_ms
+            await self._in_time(runtime.purge())
+        return {"woken": woken, "left": runtime.relay.left}
 
     @asynccontextmanager
     async def invoked(
@@ -186,7 +203,7 @@ class Function:
                 runtime.settings = replace(runtime.settings, ack_after_s=self.invocation.left_s)
                 if self._left:
                     lanes, self._left = self._left, set()
-                    await runtime.relay.recover(lambda item: item.lane in lanes)
+                    await taken_over(runtime, self.invocation, _of(lanes))
                 yield runtime
         except CutOff:
             cut = True
@@ -297,7 +314,7 @@ class Function:
             received.release()  # the others go first: only then is it answered
         elif received.reply is not None:
             # A repeated update: whoever had it first may have died before the others were sent.
-            await runtime.relay.recover(lambda item: item.lane == received.lane)
+            await taken_over(runtime, self.invocation, _of({received.lane}))
         await self.tick(runtime)
         await self.delivered(runtime, received.lane)
         if received.reply is None:
@@ -331,6 +348,11 @@ class Function:
             await asyncio.wait_for(work, self.invocation.left_s)
         except TimeoutError:
             pass  # whoever needs it looks for itself
+
+
+def _of(lanes: Collection[str]) -> Only:
+    """What waits in these lanes. Broadcasts go on from tick to tick."""
+    return lambda item: item.lane in lanes and not is_broadcast(item)
 
 
 def answer(status: int, text: str, **headers: str) -> HttpResponse:

@@ -25,6 +25,7 @@ from legato.abc import Clock, HttpClient, HttpResponse, Platform
 from legato.app.letters import letters
 from legato.deploy.function.invocation import CLOSE_S, NoTime
 from legato.deploy.function.outside import Failures, buried, failed
+from legato.deploy.function.start import taken_over
 from legato.deploy.parts import make_sender
 from legato.engine import journal
 from legato.errors import ConfigError, StoreError, Unavailable
@@ -137,7 +138,7 @@ class Queues:
         """
         lanes = {lane for record in records if (lane := self._left_in(record))}
         if lanes:
-            await runtime.relay.recover(lambda item: item.lane in lanes)
+            await taken_over(runtime, self._invocation, lambda item: item.lane in lanes)
         groups: dict[str, list[int]] = {}
         for number, record in enumerate(records):
             group = _attribute(record, "MessageGroupId")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +13,7 @@ from legato.app.settings import Settings, load_settings
 from legato.deploy.function.lazy import LazyHttp
 from legato.deploy.parts import hosted_platforms, make_platforms, make_store
 from legato.errors import ConfigError, StoreUnavailable
+from legato.outbox.backlog import is_broadcast
 from legato.outbox.settings import RelaySettings
 
 if TYPE_CHECKING:
@@ -22,18 +24,27 @@ if TYPE_CHECKING:
     from legato.deploy.function.invocation import Invocation
     from legato.deploy.function.queueing import Queues
     from legato.engine.outcomes import Elsewhere
+    from legato.model.records import OutboxItem
     from legato.outbox.relay import Only
 
 STRANGE_MS = 60_000
 """Deliveries older than this are of an invocation that died; younger ones may be another's, which
 delivers them itself."""
 RESUME_S = 1.0
+"""So long the store is asked for what was left, at most: a broadcast may have left a million."""
 ONE_MACHINE = "LEGATO_FUNCTIONS"
 """Is set by `legato functions`: all processes of the function are on one machine, and share its disk."""
 _CURE = (
     "set LEGATO_STORE=dynamodb://table?region=eu-central-1 or postgresql://user:password@host/database, which "
     "all processes of the function reach"
 )
+
+
+log: logging.Logger = logging.getLogger("legato.function")
+
+
+class Enough(Exception):
+    """So much was found that the rest is left."""
 
 
 class Parts(NamedTuple):
@@ -142,9 +153,58 @@ async def resume(runtime: Runtime, clock: Clock, invocation: Invocation) -> None
     Raises:
         StoreError: The store cannot be read; harmless to be called again.
     """
-    await runtime.relay.recover(strange(clock))
+    await leftover(runtime, clock, invocation)
     # What takes long goes on beside: the request that this process was started for comes first.
-    await runtime.resume(min(RESUME_S, invocation.left_s / 4))
+    await runtime.resume(_patience_s(invocation))
+
+
+async def leftover(runtime: Runtime, clock: Clock, invocation: Invocation) -> bool:
+    """Takes over messages whose invocation died; returns whether there are broadcasts, which are not taken.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    old, broadcasts = strange(clock), False
+
+    def only(item: OutboxItem) -> bool:
+        nonlocal broadcasts
+        if not old(item):
+            return False
+        broadcasts = broadcasts or is_broadcast(item)
+        return not is_broadcast(item)
+
+    await taken_over(runtime, invocation, only)
+    return broadcasts
+
+
+async def taken_over(runtime: Runtime, invocation: Invocation, only: Only) -> None:
+    """Takes over what the store holds as undelivered, as far as it is found in a short time, the oldest first.
+
+    Args:
+        runtime: Takes it over.
+        invocation: Has the time.
+        only: What is meant. Raises Enough when it is.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    rest_s = invocation.left_s - _patience_s(invocation)
+
+    def in_time(item: OutboxItem) -> bool:
+        if invocation.left_s < rest_s:
+            log.warning("there are more undelivered messages than can be looked through now")
+            raise Enough
+        return only(item)
+
+    try:
+        await runtime.relay.recover(in_time)
+    except Enough:
+        pass  # a later invocation takes the next ones
+
+
+def _patience_s(invocation: Invocation) -> float:
+    """How long it may take to look for what others have left."""
+    return min(RESUME_S, invocation.left_s / 4)
 
 
 def _hosted(app: App, settings: Settings, clock: Clock) -> list[Platform]:
@@ -168,4 +228,16 @@ def _knobs(settings: Settings, invocation: Invocation) -> RuntimeSettings:
     )
 
 
-__all__ = ["ONE_MACHINE", "STRANGE_MS", "Parts", "fleeting", "make", "opened", "resume", "strange"]
+__all__ = [
+    "ONE_MACHINE",
+    "STRANGE_MS",
+    "Enough",
+    "Parts",
+    "fleeting",
+    "leftover",
+    "make",
+    "opened",
+    "resume",
+    "strange",
+    "taken_over",
+]

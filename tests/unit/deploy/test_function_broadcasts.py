@@ -1,0 +1,119 @@
+"""A broadcast in a function goes on from tick to tick: everybody is told once, and nobody waits for it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from legato.deploy.clock import SystemClock
+from legato.deploy.function import broadcasts, start
+from legato.deploy.function.core import Function
+from legato.deploy.function.invocation import Invocation
+from legato.model.events import Address
+from legato.outbox.relay import Relay
+from legato.testing.fake_telegram import FakeTelegram
+from tests.unit.deploy.function_kit import TOKEN, Service, bot, on_telegram
+
+TICK = {"legato": "tick"}
+PEOPLE = 20
+LATER_S = 70
+
+
+class Later(SystemClock):
+    """Goes before the others."""
+
+    def __init__(self, later_s: int = LATER_S) -> None:
+        self.later_ms = later_s * 1000
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.later_ms
+
+
+def told(telegram: FakeTelegram) -> Counter[int]:
+    """How often each person was told the news."""
+    sent = telegram.called("sendMessage")
+    return Counter(int(call.params["chat_id"]) for call in sent if call.params["text"] == "News!")
+
+
+def process(service: Service, later_s: int = LATER_S) -> Function:
+    function = service.cold()
+    function.clock = Later(later_s)
+    function.invocation = Invocation(function.clock)
+    return function
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """More than a minute ago a broadcast was begun, by an invocation that had no time to send it."""
+    with on_telegram(tmp_path, monkeypatch) as telegram:
+        service = Service(telegram, bot())
+        ids = [telegram.user(f"u{n}", started=True).id for n in range(PEOPLE)]
+        places = [Address("telegram", TOKEN.partition(":")[0], str(n), str(n)) for n in ids]
+
+        async def queued() -> None:
+            async with service.process.invoked(8, quiet=True):
+                await service.app.broadcast(places, "News!", id="n1")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Relay, "offer", lambda relay, items: None)
+            service.process.run(queued())
+        service.process.close()
+        service.process = process(service)
+        yield service
+        service.process.close()
+
+
+def test_two_ticks_at_the_same_time_tell_nobody_twice(service: Service) -> None:
+    async def both() -> None:
+        processes = [process(service) for _ in range(2)]
+        await asyncio.gather(*[each.touch(8) for each in processes])
+        for each in processes:
+            await each.stopped()
+
+    asyncio.run(both())
+    assert sorted(told(service.telegram).values()) == [1] * PEOPLE
+
+
+def test_a_tick_takes_no_more_than_it_can_send_and_the_next_one_goes_on(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broadcasts, "MOST", PEOPLE // 2)
+    for count in (PEOPLE // 2, PEOPLE, PEOPLE):
+        assert service.invoke(TICK) == {"woken": 0, "left": 0}
+        assert sorted(told(service.telegram).values()) == [1] * count
+        service.process.close()
+        service.process = process(service)
+
+
+def test_who_writes_does_not_wait_for_a_broadcast(service: Service) -> None:
+    """The process is a new one, and looks for what others have left."""
+    assert service.says("/start") == "Hello"
+    assert told(service.telegram) == Counter()
+
+
+def test_a_broadcast_that_is_too_long_to_be_looked_through_keeps_nobody_from_being_answered(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(start, "RESUME_S", -1.0)
+    assert service.says("/start") == "Hello"
+    assert service.invoke(TICK) == {"woken": 0, "left": 0}
+    assert "more undelivered messages than can be looked through" in caplog.text
+
+
+def test_a_broadcast_goes_on_although_who_was_at_it_has_died(service: Service) -> None:
+    async def dies() -> None:
+        function = process(service)
+        async with function.invoked(8, quiet=True) as runtime:
+            assert await broadcasts._taken(runtime, function.clock, function.invocation)
+        await function.stopped()
+
+    asyncio.run(dies())
+    assert service.invoke(TICK) == {"woken": 0, "left": 0}
+    assert told(service.telegram) == Counter()  # it may be alive
+
+    service.process.close()
+    service.process = process(service, LATER_S + 11)
+    service.invoke(TICK)
+    assert sorted(told(service.telegram).values()) == [1] * PEOPLE
