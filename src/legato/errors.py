@@ -21,6 +21,7 @@ LegatoError                    all but the control-flow ones below
 ├── StoreError                 the store could not do it; nothing committed was lost
 │   ├── StoreUnavailable       locked, unreachable: try again
 │   ├── StoreFull              no space left
+│   ├── StoreTooMuch           more than the store writes at once: trying again does not help
 │   ├── StoreCorrupt           the file is damaged or is no store
 │   ├── StoreBusy              another process holds this store
 │   └── StoreNewer             written by a newer Legato
@@ -181,6 +182,10 @@ class StoreUnavailable(StoreError):
 
 class StoreFull(StoreUnavailable):
     """No space left; the same call succeeds once there is space again."""
+
+
+class StoreTooMuch(StoreError):
+    """It is more than the store writes at once; the same call never succeeds."""
 
 
 class StoreCorrupt(StoreError):

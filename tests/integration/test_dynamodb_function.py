@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from legato import App
+from legato import App, Chat
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import ALL, Function
 from legato.deploy.loader import load_app
 from legato.deploy.transport import Transport
+from legato.engine.journal import decode_state
 from legato.model.events import Address
 from legato.stores.dynamodb import DynamoDBStore
 from legato.testing.fake_telegram import FakeTelegram
@@ -125,3 +126,35 @@ def test_a_broadcast_is_queued_for_more_people_than_a_transaction_has_items(
         return sorted(item.place.chat for item in found)
 
     assert asyncio.run(queued()) == sorted(place.chat for place in people)
+
+
+def test_a_dialog_that_says_more_than_a_transaction_takes_fails_as_with_any_bug(
+    dynamodb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The platform would repeat the update for ever, and a queue would hold up all behind it."""
+    for name, value in {"TOKEN": TOKEN, "SECRET": SECRET}.items():
+        monkeypatch.setenv(f"TELEGRAM_{name}", value)
+    app = App("talker", apology="Sorry")
+
+    @app.command("talk")
+    async def talk(chat: Chat) -> None:
+        for number in range(101):
+            await chat.say(str(number))
+
+    with FakeTelegram(token=TOKEN).threaded() as telegram:
+        person = telegram.user("Ann", started=True).id
+        function = Function(app, {"store": dynamodb_url, "telegram_api": telegram.api})
+        try:
+            assert Lambda(function)(event("/talk", 1, person))["statusCode"] == 200
+            failed = function.run(failures(function))
+        finally:
+            function.close()
+        assert telegram.chat(person).texts == ["Sorry"]
+    assert len(failed) == 1
+    assert "more than DynamoDB takes at once" in failed[0]
+
+
+async def failures(function: Function) -> list[str]:
+    assert function._runtime is not None
+    found = await function._runtime.store.find(status="failed")
+    return [decode_state(row.state).error for row in found]

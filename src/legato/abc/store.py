@@ -50,6 +50,7 @@ class Store(ABC):
 
         Raises:
             StoreFull: No space; nothing of this commit was written.
+            StoreTooMuch: It is more than this store writes at once, and never will be less.
         """
 
     @abstractmethod

@@ -35,6 +35,7 @@ from legato.errors import (
     StepError,
     StepInterrupted,
     StoreError,
+    StoreTooMuch,
 )
 from legato.model.messages import Message, Raw, Send
 from legato.model.records import (
@@ -118,8 +119,10 @@ class Turn(Intake):
                     return await self._commit(WAITING, final=True)
                 else:
                     await self._perform()
-        except (Conflict, Duplicate, StoreError, IngressError):
-            raise  # it may go better next time
+        except (Conflict, Duplicate, StoreError, IngressError) as error:
+            if not isinstance(error, StoreTooMuch):
+                raise  # it may go better next time
+            await self.park(error)
         except Exception as error:  # noqa: BLE001  # raised again and again it would stop the chat
             await self.park(error)
         finally:

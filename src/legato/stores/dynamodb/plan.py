@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from legato.errors import StoreError
+from legato.errors import StoreTooMuch
 from legato.model.records import FAILED, HELD, SENT, Commit, Conversation, Mail, OutboxItem
 from legato.model.shards import slot_of, slot_of_key
 from legato.stores._codec import pack
@@ -96,7 +96,7 @@ class Plan:
         deposited: Where mail waits afterwards.
 
     Raises:
-        StoreError: It is more than one transaction takes.
+        StoreTooMuch: It is more than one transaction takes.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Plan:
         self.deposited: dict[str, Waiting] = {}
         self._plan()
         if len(self.writes) > MOST_ITEMS or self._size > MOST_BYTES:
-            raise StoreError(
+            raise StoreTooMuch(
                 f"{where.name}: a commit of {len(self.writes)} items and {self._size} bytes is more than "
                 f"DynamoDB takes at once ({MOST_ITEMS} items, {MOST_BYTES} bytes): let the dialog say or "
                 "remember less between two waits or steps"
