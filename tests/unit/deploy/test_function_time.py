@@ -3,13 +3,16 @@
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from legato.app.runtime import Runtime
 from legato.deploy.function import start
+from legato.deploy.function.aws import Lambda
+from legato.deploy.function.core import Function
+from legato.deploy.function.yandex import Yandex
 from legato.errors import StoreUnavailable
 from legato.model.records import RUNNING
 from tests.unit.deploy.function_kit import Service
@@ -151,8 +154,23 @@ def test_what_could_not_be_delivered_is_delivered_by_the_next_invocation(
     assert service.telegram.chat(1001).texts == ["1", "2"]  # the third is the answer to the update
 
 
+RULE = {"source": "aws.events", "detail-type": "Scheduled Event", "resources": ["rule/tick"]}
+TIMER = {
+    "event_metadata": {"event_type": "yandex.cloud.events.serverless.triggers.TimerMessage"},
+    "details": {"trigger_id": "tick"},
+}
+
+
+@pytest.mark.parametrize(
+    ("handler", "tick"),
+    [(Lambda, TICK), (Lambda, RULE), (Yandex, {"messages": [TIMER]})],
+    ids=["tick", "rule", "timer"],
+)
 def test_what_a_dead_process_could_not_deliver_is_delivered_by_another_one_a_minute_later(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    handler: Callable[[Function], Callable[[object], object]],
+    tick: dict[str, object],
 ) -> None:
     service.clock = None
     service.restart()
@@ -160,12 +178,27 @@ def test_what_a_dead_process_could_not_deliver_is_delivered_by_another_one_a_min
     service.invoke(service.update("/leaves"), SHORT_MS)
     service.crash()
     fault.end()
-    assert service.invoke(TICK) == {"woken": 0, "left": 0}  # the other one may be alive
-    assert service.telegram.chat(1001).texts == []
+    handler(service.process)(tick | {"id": "1"})
+    assert service.telegram.chat(1001).texts == []  # the other one may be alive
 
     monkeypatch.setattr(start, "STRANGE_MS", 0)
-    assert service.invoke(TICK) == {"woken": 0, "left": 0}
+    handler(service.process)(tick | {"id": "2"})
     assert service.telegram.chat(1001).texts == ["1", "2"]
+
+
+@pytest.mark.parametrize("tick", [TICK, RULE], ids=["tick", "rule"])
+def test_every_tick_sees_to_it_that_what_is_old_is_forgotten(
+    service: Service, monkeypatch: pytest.MonkeyPatch, tick: dict[str, object]
+) -> None:
+    done: list[Runtime] = []
+
+    async def purge(runtime: Runtime) -> None:
+        done.append(runtime)
+
+    monkeypatch.setattr(Runtime, "purge", purge)
+    for _ in range(2):
+        service.invoke(tick)
+    assert len(done) == 1  # once an hour
 
 
 def test_an_event_that_is_cut_off_comes_again_and_is_finished_once(

@@ -151,12 +151,16 @@ class Function:
             How many conversations were woken, and how many messages could not be delivered yet.
         """
         async with self.invoked(budget_s) as runtime:
-            if not await leftover(runtime, self.clock, self.invocation):
-                return await self._touched(runtime)
-            from legato.deploy.function.broadcasts import gone_on_with
+            return await self.ticked(runtime)
 
-            async with gone_on_with(runtime, self.clock, self.invocation):
-                return await self._touched(runtime)
+    async def ticked(self, runtime: Runtime) -> dict[str, int]:
+        """The same, within an invocation."""
+        if not await leftover(runtime, self.clock, self.invocation):
+            return await self._touched(runtime)
+        from legato.deploy.function.broadcasts import gone_on_with
+
+        async with gone_on_with(runtime, self.clock, self.invocation):
+            return await self._touched(runtime)
 
     async def _touched(self, runtime: Runtime) -> dict[str, int]:
         now_ms = self.clock.now_ms()
