@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from legato.engine import outgoing
+from legato.errors import Misuse
 from legato.model.events import Address
 from legato.model.ids import place_of
 from legato.model.messages import Message, Send
@@ -43,6 +44,9 @@ async def broadcast(
         message: A text or a Message.
         id: Unique name of this broadcast.
         progress: Called with the number of recipients that are queued so far.
+
+    Raises:
+        Misuse: A recipient is nobody that a bot of this process can write to.
     """
     content = (
         message
@@ -62,8 +66,8 @@ async def broadcast(
         if progress is not None:
             progress(done)
 
-    for place in map(_place, to):
-        items = _items(runtime, place, content, now)
+    for recipient in to:
+        items = _items(runtime, _place(runtime, recipient), content, now)
         if page and len(page) + len(items) > PAGE:
             await commit()
         page += items
@@ -102,5 +106,12 @@ async def _queue(runtime: Runtime, items: Sequence[OutboxItem], update_id: str) 
     return True
 
 
-def _place(recipient: str | Address) -> Address:
-    return recipient if isinstance(recipient, Address) else place_of(recipient)
+def _place(runtime: Runtime, recipient: str | Address) -> Address:
+    place = recipient if isinstance(recipient, Address) else place_of(recipient)
+    if runtime.adapters(place) is None:
+        bots = ", ".join(":".join(bot) for bot in runtime.platforms) or "none"
+        raise Misuse(
+            f"app.broadcast(): {recipient!r} is no chat.id of a bot that runs here ({bots}): a "
+            "chat.id is what a dialog with that person reads, as telegram:<bot>:<chat>:<user>:"
+        )
+    return place

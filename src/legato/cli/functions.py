@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from legato.errors import ConfigError
+from legato.errors import ConfigError, MissingExtra
 
 
 def functions(options: argparse.Namespace) -> int:
@@ -18,11 +18,18 @@ def functions(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: It cannot run like this, or none runs.
     """
+    if not 0 <= options.port <= 65535:
+        raise ConfigError(f"--port {options.port}: it is a number from 0 to 65535")
     if options.status or options.meter or options.logs:
         return _ask(options)
     from legato.functions.meter import PRICES
-    from legato.functions.serve import Serve, serve
 
+    try:
+        from legato.functions.serve import Serve, serve
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("legato"):
+            raise
+        raise MissingExtra("`legato functions`", "functions") from error
     chaos = options.chaos
     if options.price not in PRICES:
         raise ConfigError(f"--price {options.price}: there are {', '.join(sorted(PRICES))}")

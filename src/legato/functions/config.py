@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import sys
@@ -136,7 +137,11 @@ def _from_entry(path: Path) -> Function | None:
     if path.suffix != ".py":
         return None
     tree = discover.parsed(path)
-    if tree is None or not (discover.handler_in(tree) or discover.has_app(tree)):
+    if tree is None:
+        seems = discover.seems_to_have(path)
+    else:
+        seems = discover.handler_in(tree) or discover.has_app(tree)
+    if not seems:
         return None  # a module that others import
     return _made(path.stem, path.parent, Written(), path)
 
@@ -151,9 +156,25 @@ def _from_folder(folder: Path) -> Function | None:
 
 def _written(file: Path) -> Written:
     try:
-        return msgspec.convert(tomllib.loads(file.read_text("utf-8")), Written)
+        found = tomllib.loads(file.read_text("utf-8"))
+        _check_written(found, file)
+        return msgspec.convert(found, Written)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise ConfigError(f"{file}: {error}") from error
+
+
+def _check_written(found: dict[str, Any], file: Path) -> None:
+    """Finds the slips that one makes, for which msgspec's words are too few."""
+    known = Written.__struct_fields__
+    for name in found:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise ConfigError(f"{file}: {name!r} is no setting: {hint}")
+    env = found.get("env")
+    for name, value in env.items() if isinstance(env, dict) else ():
+        if not isinstance(value, str):
+            raise ConfigError(f'{file}: env: {name} is no text: write {name} = "{value}"')
 
 
 def _made(name: str, folder: Path, written: Written, entry: Path | None) -> Function:
@@ -222,9 +243,12 @@ def _handler(
     if entry.suffix != ".py":
         return f"{entry.stem}.handler", entry
     tree = discover.parsed(entry)
-    if tree is not None and not discover.handler_in(tree) and discover.has_app(tree):
+    if tree is None:  # whoever calls it is told why, and once it is mended it is what it should be
+        name = discover.seems_to_have(entry) or "handler"
+    else:
+        name = discover.handler_in(tree) or ("App" if discover.has_app(tree) else "")
+    if name == "App":
         return BOT_HANDLER, entry
-    name = discover.handler_in(tree) if tree is not None else "handler"
     if not name:
         raise ConfigError(f"{entry} has neither a `handler` nor an `app = App(...)`")
     return f"{entry.stem}.{name}", entry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,11 @@ PYTHON_FILES = ("bot.py", "main.py", "app.py", "handler.py", "lambda_function.py
 NODE_FILES = ("index.mjs", "index.cjs", "index.js", "handler.mjs", "handler.cjs", "handler.js")
 CODE = (".py", ".mjs", ".cjs", ".js")
 HANDLERS = ("handler", "lambda_handler")
+
+_SEEMS = re.compile(
+    r"^(?:(?:async +)?def +)?(handler|lambda_handler)\b *[(=:]|^\w+ *(?::[^=\n]+)?= *(?:\w+\.)*(App)\(",
+    re.MULTILINE,
+)
 
 LEGATO = ("legato", "legato.deploy.function", "legato.stores.sqlite", "legato.platforms.telegram")
 """What a bot of ours loads at its first update."""
@@ -45,6 +51,14 @@ def has_app(tree: ast.Module) -> bool:
         and ast.unparse(node.value.func).rpartition(".")[2] == "App"
         for node in tree.body
     )
+
+
+def seems_to_have(file: Path) -> str:
+    """What a file with a syntax error will have, as far as its text says: the name of its handler, "App",
+    or "" if it has neither.
+    """
+    found = {a or b for a, b in _SEEMS.findall(file.read_text("utf-8", "replace"))}
+    return next((name for name in (*HANDLERS, "App") if name in found), "")
 
 
 def imports_of(tree: ast.Module, folder: Path) -> tuple[str, ...]:
@@ -95,4 +109,12 @@ def _names(tree: ast.Module) -> set[str]:
     return names
 
 
-__all__ = ["code_mark", "entry_of", "handler_in", "has_app", "imports_of", "parsed"]
+__all__ = [
+    "code_mark",
+    "entry_of",
+    "handler_in",
+    "has_app",
+    "imports_of",
+    "parsed",
+    "seems_to_have",
+]

@@ -69,9 +69,11 @@ class Pipe(asyncio.Protocol):
             lines.append(self._rest)
             self._rest = b""
         for line in lines:
-            text = line[:LINE_BYTES].decode("utf-8", "replace").replace("\r", " ").rstrip()
-            if text:
-                self._output.add(text)
+            # AWS's client joins the lines of a traceback by \r, and sets them in by hard spaces
+            for part in line[:LINE_BYTES].decode("utf-8", "replace").split("\r"):
+                text = part.replace("\xa0", " ").rstrip()
+                if text:
+                    self._output.add(text)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._rest:

@@ -4,6 +4,7 @@ import pytest
 
 from legato import App
 from legato.abc import Limits
+from legato.errors import Misuse
 from legato.model.events import Address
 
 app = App("news")
@@ -35,3 +36,11 @@ async def test_it_keeps_to_the_bulk_limit_while_answers_do_not_wait(bot):
     assert bot.platform.shown[-1].message.text.startswith("/help")
     await bot.advance(seconds=10)
     assert len(bot.platform.shown) == 6
+
+
+@pytest.mark.parametrize("who", ["1001", "telegram:4200:7:7:"])
+async def test_who_is_no_chat_of_a_bot_that_runs_here_is_named(bot, who):
+    await bot.conversations()
+    with pytest.raises(Misuse, match=rf"'{who}' is no chat.id of a bot that runs here.*test:bot"):
+        await bot.app.broadcast(["test:bot:7:7:", who], "News!", id="n4")
+    bot.expect_nothing()

@@ -235,3 +235,20 @@ def test_a_command_without_its_next_word_prints_help(
     assert ended.value.code == 2
     assert captured.out == ""
     assert all(line in captured.err for line in lines)
+
+
+def test_a_port_that_is_none(said: Callable[..., str]) -> None:
+    assert "--port 99999: it is a number from 0 to 65535" in said(
+        "functions", ".", "--port", "99999"
+    )
+
+
+def test_functions_without_what_they_need_name_the_extra(
+    said: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.httptools_impl", None)
+    for name in list(sys.modules):
+        if name in {"legato.functions.serve", "legato.deploy.careful"}:
+            monkeypatch.delitem(sys.modules, name)
+
+    assert "pip install 'legato[functions]'" in said("functions", ".")

@@ -118,8 +118,40 @@ def test_two_of_one_name_are_refused(tmp_path: Path) -> None:
         load_functions(tmp_path)
 
 
-def test_a_file_with_a_broken_syntax_is_a_function_only_in_its_own_folder(tmp_path: Path) -> None:
-    put(tmp_path, broken__py="def handler(", fine__py=HANDLER)
-    put(tmp_path / "own", bot__py="def handler(")
+@pytest.mark.parametrize(
+    ("text", "handler"), [(APP, BOT_HANDLER), ("def handler(event, context): pass\n", None)]
+)
+def test_a_file_with_a_syntax_error_is_the_function_that_it_will_be_once_mended(
+    tmp_path: Path, text: str, handler: str | None
+) -> None:
+    broken = text + "def helper(:\n"
+    put(tmp_path, one__py=broken, helper__py="def helper(:\n")
+    put(tmp_path / "two", bot__py=broken)
 
-    assert load_functions(tmp_path).keys() == {"fine", "own"}
+    found = load_functions(tmp_path)
+
+    assert {name: one.handler for name, one in found.items()} == {
+        "one": handler or "one.handler",
+        "two": handler or "bot.handler",
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("memory = 256", "'memory' is no setting: did you mean memory_mb?"),
+        ("wach = 'in'", "'wach' is no setting: did you mean watch?"),
+        ("zzz = 1", "'zzz' is no setting: there are name, handler, runtime"),
+        ("[env]\nPORT = 80", 'env: PORT is no text: write PORT = "80"'),
+    ],
+)
+def test_a_slip_in_a_function_toml_is_told_with_what_was_meant(
+    tmp_path: Path, line: str, says: str
+) -> None:
+    put(tmp_path / "one", main__py=HANDLER, function__toml=line)
+
+    with pytest.raises(ConfigError) as refused:
+        load_functions(tmp_path)
+
+    assert says in str(refused.value)
+    assert str(tmp_path / "one" / "function.toml") in str(refused.value)

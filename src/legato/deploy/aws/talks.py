@@ -76,7 +76,7 @@ async def misfits(cloud: Cloud, table: str, app: App) -> list[Report]:
 
 def told(reports: list[Report]) -> str:
     """The first few of them, for people."""
-    lines = [f"{one.key}: {one.verdict}: {one.detail:.200}" for one in reports[:MOST_SHOWN]]
+    lines = [f"{one.key}: {one.verdict}: {one.detail:.400}" for one in reports[:MOST_SHOWN]]
     more = len(reports) - MOST_SHOWN
     return "; ".join([*lines, f"and {more} more"] if more > 0 else lines)
 
