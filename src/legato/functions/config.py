@@ -138,10 +138,10 @@ def _from_entry(path: Path) -> Function | None:
         return None
     tree = discover.parsed(path)
     if tree is None:
-        seems = discover.seems_to_have(path)
+        called = bool(discover.seems_to_have(path))
     else:
-        seems = discover.handler_in(tree) or discover.has_app(tree)
-    if not seems:
+        called = bool(discover.handler_in(tree)) or discover.has_app(tree)
+    if not called:
         return None  # a module that others import
     return _made(path.stem, path.parent, Written(), path)
 
