@@ -31,10 +31,10 @@ class Later(SystemClock):
         return super().now_ms() + self.later_ms
 
 
-def told(telegram: FakeTelegram) -> Counter[int]:
+def told(telegram: FakeTelegram) -> Counter[str]:
     """How often each person was told the news."""
     sent = telegram.called("sendMessage")
-    return Counter(int(call.params["chat_id"]) for call in sent if call.params["text"] == "News!")
+    return Counter(str(call.params["chat_id"]) for call in sent if call.params["text"] == "News!")
 
 
 def process(service: Service, later_s: int = LATER_S) -> Function:
