@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 
-from legato import App, Chat
+from legato import App, Chat, Happened
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import ALL, Function
 from legato.deploy.loader import load_app
@@ -152,6 +153,34 @@ def test_a_dialog_that_says_more_than_a_transaction_takes_fails_as_with_any_bug(
         assert telegram.chat(person).texts == ["Sorry"]
     assert len(failed) == 1
     assert "more than DynamoDB takes at once" in failed[0]
+
+
+@pytest.mark.parametrize("letter", ["a", "%", "#", "\x01", "é"])
+def test_a_file_of_s3_may_have_as_long_a_name_as_there_can_be(
+    dynamodb_url: str, letter: str
+) -> None:
+    """And what happened to two of them is told apart, but not what is told twice."""
+    app = App("files")
+    found: list[str] = []
+
+    @app.event("s3:*")
+    async def came(chat: Chat) -> None:
+        assert isinstance(chat.event, Happened)
+        await chat.run(found.append, chat.event.subject)
+
+    def record(name: str) -> dict[str, Any]:
+        about = {"bucket": {"name": "b" * 63}, "object": {"key": quote_plus(name)}}
+        return {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": about}
+
+    long = letter * (1023 // len(letter.encode()))
+    names = [long, long, f"{long[:-1]}b"]
+    settings = {"store": dynamodb_url, "telegram_token": TOKEN, "telegram_secret": SECRET}
+    function = Function(app, settings)
+    try:
+        Lambda(function)({"Records": [record(name) for name in names]})
+    finally:
+        function.close()
+    assert found == [f"{'b' * 63}/{name}" for name in names[1:]]
 
 
 async def failures(function: Function) -> list[str]:

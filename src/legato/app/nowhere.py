@@ -15,6 +15,9 @@ from legato.model.records import Call
 
 NAME = "event"
 
+LONGEST = 200
+"""Bytes of an id that stands as it is: a key in a store must not be long, and the name of a file in S3 may be."""
+
 _decoder = msgspec.json.Decoder(Happened)
 
 
@@ -49,4 +52,15 @@ class Nowhere(Platform):
         return Verdict("refused", error="nobody is there")
 
 
-__all__ = ["NAME", "Nowhere"]
+def named(source: str, name: str) -> str:
+    """The id of something that happened: the same when it is told again, and never too long for a store."""
+    full = f"{NAME}::{source}:{name}"
+    raw = full.encode("utf-8", "surrogatepass")
+    if len(raw) <= LONGEST:
+        return full
+    from hashlib import sha256
+
+    return f"{NAME}::{source[:40]}:{sha256(raw).hexdigest()}"
+
+
+__all__ = ["NAME", "Nowhere", "named"]

@@ -18,7 +18,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from legato.abc import HttpRequest
-from legato.app.nowhere import NAME
+from legato.app.nowhere import NAME, named
 from legato.deploy.function.core import Function, later
 from legato.errors import StoreError, Unavailable
 from legato.model.events import Address, Happened
@@ -85,7 +85,7 @@ async def _event(function: Function, event: Any, budget_s: float) -> None:
 
 def _read(event: Any) -> Happened:
     kind, source = str(event["type"]), str(event["source"])
-    name = f"{NAME}::google:{source}:{event['id']}"
+    name = named("google", f"{source}:{event['id']}")
     return Happened(
         id=name,
         place=Address(NAME, "", name),

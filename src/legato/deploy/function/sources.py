@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from legato.app.nowhere import NAME
+from legato.app.nowhere import NAME, named
 from legato.model.events import Address, Happened
 
 Record = dict[str, Any]
@@ -58,7 +58,7 @@ def happened(record: Record) -> Happened:
     """A record as an event."""
     read = _READERS.get(source_of(record), _bridge if "detail-type" in record else _other)
     kind, subject, name, data = read(record)
-    full = f"{NAME}::{kind.partition(':')[0]}:{name}"
+    full = named(kind.partition(":")[0], name)
     return Happened(id=full, place=Address(NAME, "", full), kind=kind, subject=subject, data=data)
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from legato.abc import HttpRequest, HttpResponse
-from legato.app.nowhere import NAME
+from legato.app.nowhere import NAME, named
 from legato.deploy.function.aws import Answer, answered, headers_of, read_body, time_left_s
 from legato.deploy.function.core import Function, later
 from legato.errors import ConfigError, StoreUnavailable, Unavailable
@@ -127,7 +127,7 @@ def happened(message: dict[str, Any]) -> Happened:
         kind = f"storage:{what}"
         subject = f"{details.get('bucket_id', '')}/{details.get('object_id', '')}"
         name = name or f"{subject}:{what}:{about.get('created_at', '')}"
-    full = f"{NAME}::yandex:{what}:{name}"
+    full = named("yandex", f"{what}:{name}")
     return Happened(
         id=full, place=Address(NAME, "", full), kind=kind, subject=subject, data=details
     )
