@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -96,7 +97,7 @@ async def test_a_bot_is_deployed_changed_rolled_back_and_destroyed(
         await cid.gets("How many?", timeout_s=30)
 
         told = await account.legato("rollback")
-        assert "1 open conversations stay with version 2" in told
+        assert "1 open conversation stays with version 2" in told
         assert await account.live() == 1
         cid.sends("2")
         await cid.gets("2 tea", timeout_s=30)
@@ -108,6 +109,7 @@ async def test_a_bot_is_deployed_changed_rolled_back_and_destroyed(
         await account.deploy("--timers", "--queue")
         await _go_quiet_by_a_queue(account, telegram)
         assert "is from before --queue" in await account.legato("rollback", code=2)
+        await _keep_the_queue_while_something_lies_in_it(account, telegram)
         assert await account.live() == 3
 
         table = (await account.outputs())["Table"]
@@ -169,6 +171,35 @@ async def _add_and_go_quiet(account: Account, telegram: FakeTelegram) -> None:
         if told["woken"]:
             break
     await bob.gets("You went quiet. /start to begin again.", timeout_s=30)
+
+
+async def _keep_the_queue_while_something_lies_in_it(
+    account: Account, telegram: FakeTelegram
+) -> None:
+    queue = (await account.outputs())["Queue"]
+    mappings = await account.ask(
+        "lambda", "list_event_source_mappings", FunctionName="legato-adder"
+    )
+    name = queue.rpartition("/")[2]
+    (mapping,) = (
+        one["UUID"]
+        for one in mappings["EventSourceMappings"]
+        if one["EventSourceArn"].endswith(f":{name}")
+    )
+    await account.ask("lambda", "update_event_source_mapping", UUID=mapping, Enabled=False)
+    dan = telegram.user("Dan")
+    dan.sends("/start")
+    asked = {"QueueUrl": queue, "AttributeNames": ["ApproximateNumberOfMessages"]}
+    for _ in range(100):
+        found = await account.ask("sqs", "get_queue_attributes", **asked)
+        if found["Attributes"]["ApproximateNumberOfMessages"] == "1":
+            break
+        await asyncio.sleep(0.1)
+    assert "1 updates lie in the queue" in await account.deploy("--timers", code=2)
+    await account.ask("lambda", "update_event_source_mapping", UUID=mapping, Enabled=True)
+    await dan.gets("First number?", timeout_s=30)
+    dan.sends("/cancel")
+    await dan.gets("Cancelled.", timeout_s=30)
 
 
 async def _go_quiet_by_a_queue(account: Account, telegram: FakeTelegram) -> None:

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from legato.deploy.aws.place import Place
 
 ACTIONS = ("rollback", "status", "logs", "destroy")
+OF_ALL = {"region", "name", "json"}
+OF_ACTIONS = {
+    "rollback": {"to", "force"},
+    "status": set[str](),
+    "logs": {"tail", "since"},
+    "destroy": {"force"},
+}
+"""Options that a command has besides; a deployment has all that are of no command alone."""
+NOT_OF_DEPLOY = {"to", "tail", "since"}
 
 
 class _Mixed(argparse.ArgumentParser):
@@ -52,7 +61,12 @@ def add_deploy(parser: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     aws.add_argument("words", nargs="+", metavar="bot.py", help="what to do, with which bot")
-    add = aws.add_argument
+    usual: dict[str, Any] = {}
+
+    def add(*names: str, **how: Any) -> None:
+        option = aws.add_argument(*names, **how)
+        usual[option.dest] = option.default
+
     add("--region", metavar="REGION", default="", help="as in eu-central-1 (AWS_REGION)")
     add("--name", metavar="NAME", default="", help="of the stack: legato-NAME (the App's)")
     add_machine(aws)
@@ -87,6 +101,7 @@ def add_deploy(parser: argparse.ArgumentParser) -> None:
     add("--tail", action="store_true", help="logs: go on with what comes")
     add("--since", metavar="MINUTES", type=float, default=10.0, help="logs: from when on (10)")
     add("--json", action="store_true", help="for programs")
+    aws.set_defaults(usual=usual)
 
 
 def deploy(options: argparse.Namespace) -> int:
@@ -96,6 +111,7 @@ def deploy(options: argparse.Namespace) -> int:
         ConfigError: It cannot be done.
     """
     options.action, options.target = _meant(list(options.words), options.name)
+    _check_options(options)
     if options.eject and not options.action:
         from legato.deploy.aws.ejecting import eject
 
@@ -123,6 +139,23 @@ def _meant(words: list[str], name: str) -> tuple[str, str]:
     if len(words) > 1 or not (words or (action and name)):
         raise ConfigError(f"say which bot: legato deploy aws [{'|'.join(ACTIONS)}] bot.py")
     return action, words[0] if words else ""
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """An option of another command may be a word that was forgotten: `--to 3` without `rollback` is no deployment."""
+    given = {name for name, usual in options.usual.items() if getattr(options, name) != usual}
+    given -= OF_ALL
+    alien = given - OF_ACTIONS[options.action] if options.action else given & NOT_OF_DEPLOY
+    if not alien:
+        return
+    name = min(alien)
+    owners = [action for action in ACTIONS if name in OF_ACTIONS[action]] or ["a deployment"]
+    flag, bot = f"--{name.replace('_', '-')}", options.target or "bot.py"
+    if options.action:
+        raise ConfigError(f"{flag} is of {' and '.join(owners)}, not of {options.action}")
+    raise ConfigError(
+        f"{flag} is of {owners[0]}, and without that word the bot is deployed: legato deploy aws {owners[0]} {bot} {flag}"
+    )
 
 
 def _check_command(words: list[str]) -> None:
@@ -297,7 +330,8 @@ def _rollback(options: argparse.Namespace, cloud: Cloud) -> int:
     print(f"version {done.new} is live, {done.old} was")
     for number, count in done.stay.items():
         most = "up to " if done.unsure else ""
-        print(f"{most}{count} open conversations stay with version {number}")
+        talks = "conversation stays" if count == 1 else "conversations stay"
+        print(f"{most}{count} open {talks} with version {number}")
     return 0
 
 

@@ -14,6 +14,7 @@ from legato.app.settings import VARIABLES, Settings
 from legato.deploy.aws import code, secrets, stack, talks, versions, webchat, webhook
 from legato.deploy.aws.cloud import Cloud
 from legato.deploy.aws.place import Place
+from legato.deploy.aws.queues import letters
 from legato.deploy.aws.template import Wanted, template, text_of
 from legato.deploy.package.build import build
 from legato.deploy.package.carried import carried
@@ -258,6 +259,13 @@ def _check(
     if old is None or not _works(old) or plan.force:
         return
     _check_bot(plan, settings, stored)
+    if "Queue" in old.outputs and not plan.queue:
+        waiting = letters(cloud, old.outputs["Queue"])
+        if waiting:
+            raise ConfigError(
+                f"{waiting} updates lie in the queue, which would be deleted, since --queue is not given: give it, or "
+                "wait until they are worked on, or --force"
+            )
     reports = asyncio.run(talks.misfits(cloud, old.outputs["Table"], plan.entry.app))
     if reports:
         raise ConfigError(

@@ -9,7 +9,10 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html (read 2
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from legato.deploy.aws.cloud import Cloud
 
 Resources = dict[str, Any]
 
@@ -42,6 +45,14 @@ def timers(timeout: int) -> Resources:
     """A queue with delays. What it loses is made up for by the schedule."""
     queue = {"MessageRetentionPeriod": FOUR_DAYS_S, "VisibilityTimeout": 2 * timeout}
     return {"Timers": _queue(queue), "TimersMapping": _mapping("Timers")}
+
+
+def letters(cloud: Cloud, url: str) -> int:
+    """How many messages lie in a queue, or are worked on, as far as SQS knows."""
+    names = ["", "NotVisible", "Delayed"]
+    asked = [f"ApproximateNumberOfMessages{name}" for name in names]
+    answer = cloud("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=asked)
+    return sum(int(answer["Attributes"].get(name, 0)) for name in asked)
 
 
 def address(name: str) -> Any:

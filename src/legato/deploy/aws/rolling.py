@@ -67,7 +67,9 @@ def rollback(
         what = (
             f"there is no version {to}" if to else f"nothing is older than {current}, the live one"
         )
-        raise ConfigError(f"{place.stack}: {what}; there are {numbers or 'none'}")
+        raise ConfigError(f"{place.stack}: {what} (there is: {numbers or 'none'})")
+    if to == current:
+        raise ConfigError(f"{place.stack}: version {to} is live already")
     chosen = older[-1]
     done = Rolled(current, chosen.number)
     if not force:

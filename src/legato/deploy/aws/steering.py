@@ -15,6 +15,7 @@ from legato.app.settings import Settings
 from legato.deploy.aws import code, secrets, stack, talks, versions, webhook
 from legato.deploy.aws.cloud import Cloud, watched
 from legato.deploy.aws.place import Place
+from legato.deploy.aws.queues import letters
 from legato.errors import ConfigError, Unavailable
 
 PAUSE_S = 2.0
@@ -173,6 +174,14 @@ def destroy(
             raise ConfigError(
                 f"{place.stack} has open conversations ({told}): let them end, or --force, which deletes them"
             )
+    if (
+        "Queue" in ready.outputs
+        and not force
+        and (waiting := letters(cloud, ready.outputs["Queue"]))
+    ):
+        raise ConfigError(
+            f"{waiting} updates lie in the queue of {place.stack}: wait until they are worked on, or --force"
+        )
     if there:
         try:
             asyncio.run(_disconnected(cloud, place, settings, table))

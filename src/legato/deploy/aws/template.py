@@ -205,8 +205,10 @@ def _check(wanted: Wanted) -> None:
     if wanted.front == "http-api" and wanted.timeout > 30:
         raise ConfigError("an HTTP API waits 30 seconds at most: --timeout 30, or --front url")
     if wanted.retention not in RETENTION:
-        near = min(RETENTION, key=lambda days: abs(days - wanted.retention))
-        raise ConfigError(f"--retention {wanted.retention}: AWS keeps logs for {near} days, say")
+        allowed = ", ".join(map(str, RETENTION[:-1]))
+        raise ConfigError(
+            f"--retention {wanted.retention}: AWS keeps logs for {allowed} or {RETENTION[-1]} days"
+        )
     if wanted.public_socket and not wanted.web_socket:
         raise ConfigError("--public-socket is where pages of the web chat connect to: --web-socket")
     if wanted.public_socket and not wanted.public_socket.startswith(("wss://", "ws://")):
