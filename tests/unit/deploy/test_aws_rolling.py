@@ -141,7 +141,12 @@ def test_a_version_from_before_the_queue_is_no_way_back(made: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("to", "why"), [(0, "nothing is older than 1"), (7, "there is no version 7; there are 1")]
+    ("to", "why"),
+    [
+        (0, "nothing is older than 1"),
+        (1, "version 1 is live already"),
+        (7, r"there is no version 7 \(there is: 1\)"),
+    ],
 )
 def test_there_must_be_such_a_version(made: Any, to: int, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
