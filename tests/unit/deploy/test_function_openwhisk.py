@@ -105,7 +105,8 @@ def test_parameters_in_capitals_are_settings_if_nobody_but_the_owner_gives_them(
     telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("TELEGRAM_TOKEN", "TELEGRAM_SECRET", "TELEGRAM_API"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is as before afterwards
+        monkeypatch.delenv(name)
     bound = {"TELEGRAM_TOKEN": TOKEN, "TELEGRAM_SECRET": SECRET, "TELEGRAM_API": telegram.api}
     main = bot().openwhisk()
     assert isinstance(main, OpenWhisk)

@@ -6,6 +6,7 @@ import typing
 
 import pytest
 
+from legato.model.values import _classes
 from tests.unit.model.codec_values import Shop
 
 HEAD = """
@@ -18,6 +19,7 @@ from legato.model.values import register
 @pytest.fixture
 def shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
     """Deploys a module "shop" with this source in place of the one before."""
+    monkeypatch.setattr(_classes, "_registered", dict(_classes._registered))
 
     def deploy(source: str) -> typing.Any:
         module = types.ModuleType("shop")
