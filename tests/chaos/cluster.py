@@ -56,6 +56,7 @@ class Cluster:
         links: dict[str, Proxy],
         *,
         folder: Path,
+        vhost: str,
         sabotage: tuple[str, ...],
     ) -> None:
         self.telegram = telegram
@@ -63,6 +64,7 @@ class Cluster:
         self.rabbit = rabbit
         self.links = links
         self.folder = folder
+        self._vhost = vhost
         self._sabotage = sabotage
         self._bot = folder / "counter.py"
         self._bot.write_text(BOT)
@@ -88,7 +90,7 @@ class Cluster:
     def _part(self, name: str, command: str, *flags: str) -> Part:
         env = environment(
             LEGATO_STORE=f"postgresql://test@127.0.0.1:{self.links['postgres'].port}/postgres",
-            LEGATO_QUEUE=f"amqp://guest:guest@127.0.0.1:{self.links['rabbit'].port}/",
+            LEGATO_QUEUE=f"amqp://guest:guest@127.0.0.1:{self.links['rabbit'].port}/{self._vhost}",
             LEGATO_SHARDS="16",
             LEGATO_PUBLIC_URL=f"http://127.0.0.1:{self.front.port}",
             TELEGRAM_TOKEN=self.telegram.token,
@@ -122,20 +124,19 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(folder: Path, *sabotage: str) -> AsyncIterator[Cluster]:
+async def cluster(
+    folder: Path, rabbit: Rabbit, rabbit_url: str, *sabotage: str
+) -> AsyncIterator[Cluster]:
     """A running cluster, as long as the block lasts.
 
     Args:
         folder: For its bot and its logs.
+        rabbit: Nobody else has it meanwhile.
+        rabbit_url: Of an empty vhost of its.
         sabotage: What is broken in it (see sabotage.py).
     """
     async with AsyncExitStack() as stack:
-        postgres = Postgres()
-        rabbit = Rabbit()
-        await asyncio.gather(
-            asyncio.to_thread(stack.enter_context, postgres),
-            asyncio.to_thread(stack.enter_context, rabbit),
-        )
+        postgres = stack.enter_context(Postgres())
         telegram = await stack.enter_async_context(FakeTelegram(second=0.05))
         behind = {
             "postgres": postgres.port,
@@ -146,7 +147,10 @@ async def cluster(folder: Path, *sabotage: str) -> AsyncIterator[Cluster]:
             name: await stack.enter_async_context(Proxy("127.0.0.1", port))
             for name, port in behind.items()
         }
-        made = Cluster(telegram, postgres, rabbit, links, folder=folder, sabotage=sabotage)
+        vhost = urlsplit(rabbit_url).path.removeprefix("/")
+        made = Cluster(
+            telegram, postgres, rabbit, links, folder=folder, vhost=vhost, sabotage=sabotage
+        )
         stack.enter_context(made.front)
         stack.push_async_callback(made.end)
         await made.start()

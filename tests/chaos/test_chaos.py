@@ -5,6 +5,9 @@ One seed of half a minute in CI; LEGATO_SOAK=20 makes it twenty seeds of two min
 
 import asyncio
 import os
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,11 +15,15 @@ import pytest
 from tests.chaos.cluster import Cluster, cluster
 from tests.chaos.disturb import KINDS, Trouble
 from tests.chaos.people import Person, judge
+from tests.servers import Rabbit
 
 SOAK = int(os.environ.get("LEGATO_SOAK", "1"))
 SECONDS = 40.0 if SOAK == 1 else 120.0
+SHORT_S = 6.0
+"""Each kind once: what is broken shows at the first."""
 PEOPLE = 16
 PATIENCE_S = 90.0
+Started = Callable[..., AbstractAsyncContextManager[Cluster]]
 
 
 async def talk_through(
@@ -46,10 +53,16 @@ async def talk_through(
     return people
 
 
+@pytest.fixture
+def started(tmp_path: Path, own_rabbit: Rabbit, rabbit_url: str) -> Started:
+    """Starts a cluster, with what is sabotaged in it."""
+    return partial(cluster, tmp_path, own_rabbit, rabbit_url)
+
+
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("seed", range(SOAK))
-async def test_whatever_dies_every_conversation_goes_on(tmp_path, seed):
-    async with cluster(tmp_path) as one:
+async def test_whatever_dies_every_conversation_goes_on(started: Started, seed):
+    async with started() as one:
         trouble = Trouble(one, seed)
         people = await talk_through(one, trouble, SECONDS)
         judge(one.telegram, people, trouble.times)
@@ -65,13 +78,13 @@ async def test_whatever_dies_every_conversation_goes_on(tmp_path, seed):
         ("no-dedupe", ("slow",), "instead of|doubled"),
     ],
 )
-async def test_the_trial_finds_out_what_is_broken(tmp_path, sabotage, kinds, finding):
-    with pytest.raises(AssertionError, match=finding):
-        await trial(tmp_path, sabotage, kinds)
+async def test_the_trial_finds_out_what_is_broken(started: Started, sabotage, kinds, finding):
+    async with started(sabotage) as one:
+        with pytest.raises(AssertionError, match=finding):
+            await trial(one, kinds)
 
 
-async def trial(folder: Path, sabotage: str, kinds: tuple[str, ...]) -> None:
-    async with cluster(folder, sabotage) as one:
-        trouble = Trouble(one, 1)
-        people = await talk_through(one, trouble, 40.0, *kinds, patience_s=30.0)
-        judge(one.telegram, people, trouble.times)
+async def trial(one: Cluster, kinds: tuple[str, ...]) -> None:
+    trouble = Trouble(one, 1)
+    people = await talk_through(one, trouble, SHORT_S, *kinds, patience_s=30.0)
+    judge(one.telegram, people, trouble.times)

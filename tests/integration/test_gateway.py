@@ -145,59 +145,59 @@ async def test_a_store_that_went_away_after_the_start_is_not_missed(
 
 
 async def test_a_blocked_broker_is_503_within_two_seconds_and_taken_up_again(
-    tmp_path: Path,
+    tmp_path: Path, own_rabbit: Rabbit, rabbit_url: str
 ) -> None:
-    with Rabbit() as broker:
-        async with cluster(tmp_path, broker.url) as all_, aiohttp.ClientSession() as session:
-            user = all_.telegram.user("Ann")
+    async with cluster(tmp_path, rabbit_url) as all_, aiohttp.ClientSession() as session:
+        user = all_.telegram.user("Ann")
+        sent: Sent = {}
+
+        async def status(path: str) -> int:
+            async with session.get(all_.url + path) as answer:
+                return answer.status
+
+        async with all_.gateway():
+            write([user], sent, 1, "before")
+            await all_.all_are_there(sent)
+            assert await status("/readyz") == 200
+            await asyncio.to_thread(own_rabbit.block)
+            all_.telegram.updates.deliveries.clear()
+            write([user], sent, 3, "meanwhile")
+            deliveries = all_.telegram.updates.deliveries
+            await all_.telegram.wait_for(lambda: 503 in {one for _, one in deliveries})
+            assert not [one for one in deliveries if one[1] == 200]
+            async with asyncio.timeout(60):
+                while await status("/readyz") == 200:  # noqa: ASYNC110 # it is another process
+                    await asyncio.sleep(0.1)
+            assert await status("/healthz") == 200
+            await asyncio.to_thread(own_rabbit.unblock)
+            await all_.all_are_there(sent)
+
+
+async def test_a_gateway_starts_before_its_broker_and_survives_its_restart(
+    tmp_path: Path, own_rabbit: Rabbit, rabbit_url: str
+) -> None:
+    async with FakeTelegram(token=TOKEN) as telegram:
+        found = Cluster(tmp_path, telegram, rabbit_url)
+        await asyncio.to_thread(own_rabbit.kill9)
+        async with found.gateway() as gate:
+            await gate.says("the broker: ")
+            user = telegram.user("Ann")
             sent: Sent = {}
-
-            async def status(path: str) -> int:
-                async with session.get(all_.url + path) as answer:
-                    return answer.status
-
-            async with all_.gateway():
-                write([user], sent, 1, "before")
-                await all_.all_are_there(sent)
-                assert await status("/readyz") == 200
-                await asyncio.to_thread(broker.block)
-                all_.telegram.updates.deliveries.clear()
-                write([user], sent, 3, "meanwhile")
-                deliveries = all_.telegram.updates.deliveries
-                await all_.telegram.wait_for(lambda: 503 in {one for _, one in deliveries})
-                assert not [one for one in deliveries if one[1] == 200]
-                async with asyncio.timeout(60):
-                    while await status("/readyz") == 200:  # noqa: ASYNC110 # it is another process
-                        await asyncio.sleep(0.1)
-                assert await status("/healthz") == 200
-                await asyncio.to_thread(broker.unblock)
-                await all_.all_are_there(sent)
-
-
-async def test_a_gateway_starts_before_its_broker_and_survives_its_restart(tmp_path: Path) -> None:
-    with Rabbit() as broker:
-        async with FakeTelegram(token=TOKEN) as telegram:
-            found = Cluster(tmp_path, telegram, broker.url)
-            await asyncio.to_thread(broker.stop)
-            async with found.gateway() as gate:
-                await gate.says("the broker: ")
-                user = telegram.user("Ann")
-                sent: Sent = {}
-                write([user], sent, 2, "early")
-                deliveries = telegram.updates.deliveries
-                await telegram.wait_for(lambda: 503 in {one for _, one in deliveries})
-                await asyncio.to_thread(broker.start)
-                await found.queue.open()
-                try:
-                    await found.queue.declare(1, 1)
-                    found.reader = await Reader.of(found.queue, 1, 0, acks=True)
-                    await found.all_are_there(sent)
-                    await asyncio.to_thread(broker.kill9)
-                    write([user], sent, 2, "late")
-                    await asyncio.to_thread(broker.start)
-                    await found.all_are_there(sent)
-                finally:
-                    await found.queue.close()
+            write([user], sent, 2, "early")
+            deliveries = telegram.updates.deliveries
+            await telegram.wait_for(lambda: 503 in {one for _, one in deliveries})
+            await asyncio.to_thread(own_rabbit.start)
+            await found.queue.open()
+            try:
+                await found.queue.declare(1, 1)
+                found.reader = await Reader.of(found.queue, 1, 0, acks=True)
+                await found.all_are_there(sent)
+                await asyncio.to_thread(own_rabbit.kill9)
+                write([user], sent, 2, "late")
+                await asyncio.to_thread(own_rabbit.start)
+                await found.all_are_there(sent)
+            finally:
+                await found.queue.close()
 
 
 async def test_buttons_are_acknowledged_by_the_gateway(tmp_path: Path, rabbit_url: str) -> None:

@@ -94,24 +94,23 @@ async def test_who_is_stopped_and_wakes_up_polls_no_more_beside_the_new_one(
 
 
 async def test_what_is_said_while_the_broker_is_away_comes_when_it_is_back(
-    tmp_path: Path, postgres_url: str
+    tmp_path: Path, postgres_url: str, own_rabbit: Rabbit, rabbit_url: str
 ) -> None:
     port = free_port()
-    with Rabbit() as broker:
-        async with opened(tmp_path, postgres_url, broker.url, "") as world:
-            await world.cluster.starts("a", LEGATO_LISTEN=f"127.0.0.1:{port}", **world.env)
-            async with world.crowd:
-                await until(lambda: world.cluster.texts, WAIT_S)
-                assert await got(port, "readyz") == (200, "ready")
-                assert 'legato_held_connections{platform="telegram"} 1' in await metrics(port)
-                broker.kill9()
-                await world.crowd.until_sent(30)
-                await world.cluster.listeners["a"].says("an update waits")
-                await becomes(port, 503, "not ready: queue")
-                broker.start()
-                await world.crowd.until_sent(10)
-            await world.everything_came()
-            await becomes(port, 200, "ready")
+    async with opened(tmp_path, postgres_url, rabbit_url, "") as world:
+        await world.cluster.starts("a", LEGATO_LISTEN=f"127.0.0.1:{port}", **world.env)
+        async with world.crowd:
+            await until(lambda: world.cluster.texts, WAIT_S)
+            assert await got(port, "readyz") == (200, "ready")
+            assert 'legato_held_connections{platform="telegram"} 1' in await metrics(port)
+            own_rabbit.kill9()
+            await world.crowd.until_sent(30)
+            await world.cluster.listeners["a"].says("an update waits")
+            await becomes(port, 503, "not ready: queue")
+            own_rabbit.start()
+            await world.crowd.until_sent(10)
+        await world.everything_came()
+        await becomes(port, 200, "ready")
 
 
 async def becomes(port: int, status: int, text: str) -> None:

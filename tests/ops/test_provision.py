@@ -68,8 +68,9 @@ async def _opens(store: PostgresStore) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_the_broker_s_user_may_do_what_legato_does_and_no_more():
-    with Rabbit() as broker:
+def test_the_broker_s_user_may_do_what_legato_does_and_no_more(shared_rabbit: Rabbit):
+    broker = shared_rabbit
+    try:
         made = task("rabbitmq", "Make the vhost")
         for command in made["loop"]:
             program_name, *arguments = shlex.split(command)
@@ -81,6 +82,9 @@ def test_the_broker_s_user_may_do_what_legato_does_and_no_more():
         for right in ("configure", "write", "read"):
             assert re.search(granted[right], "legato.adder.1.0")
             assert not re.search(granted[right], "other")
+    finally:
+        broker.drop("legato")
+        broker.api("DELETE", "users/legato")
 
 
 async def _moves(queue: RabbitQueue) -> None:

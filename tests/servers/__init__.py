@@ -7,8 +7,9 @@
     with Nginx("server { listen 127.0.0.1:{port}; ... }") as front: ...
 
 A test that kills its server takes one of its own. The others share one of each per worker of xdist, by
-the fixtures of conftest.py: `postgres_url` (an empty database), `rabbit_url` (an empty vhost) and
-`dynamodb_url` (a new table). Tests in tests/integration stay together by file, so that one file starts
+the fixtures of fixtures.py: `postgres_url` (an empty database), `rabbit_url` (an empty vhost) and
+`dynamodb_url` (a new table). RabbitMQ takes seconds to start, so that who kills it does that with the shared
+one, too, by `own_rabbit`. Tests in tests/integration stay together by file, so that one file starts
 each server at most once.
 
 `sh .ci/servers` installs the programs on Debian; `make test` calls it. Whatever ends the tests, SIGKILL

@@ -23,7 +23,7 @@ def shared_postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def shared_rabbit() -> Iterator[Rabbit]:
-    """One RabbitMQ for all tests of this worker that do not kill it."""
+    """One RabbitMQ for all tests of this worker: its start is dear. `own_rabbit` is for who kills it."""
     with Rabbit() as broker:
         yield broker
 
@@ -57,3 +57,13 @@ def rabbit_url(shared_rabbit: Rabbit) -> Iterator[str]:
     name = f"test{next(_numbers)}"
     yield shared_rabbit.vhost(name)
     shared_rabbit.drop(name)
+
+
+@pytest.fixture
+def own_rabbit(shared_rabbit: Rabbit, rabbit_url: str) -> Iterator[Rabbit]:
+    """The broker of `rabbit_url`, for a test that kills, stops or blocks it.
+
+    Nobody else has it meanwhile, since a worker runs one test at a time.
+    """
+    yield shared_rabbit
+    shared_rabbit.mend()
