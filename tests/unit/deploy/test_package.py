@@ -140,6 +140,8 @@ def test_a_library_without_a_wheel_for_the_machine_is_named_with_what_there_is()
     assert "or does not know it at all" in told(none, target)
     assert "could not be reached" in told(f"WARNING: Retrying (Retry(total=0\n{none}", target)
     assert told("ERROR: Disk full\nmore\n", target).endswith("Python 3.13: Disk full")
+    newer = "ERROR: Invalid requirement: 'a b'\n    a b\n      ^ (from line 3 of requirements.txt)\nmore\n"
+    assert told(newer, target).endswith("'a b' a b ^ (from line 3 of requirements.txt)")
 
 
 def test_a_line_that_no_installer_understands_is_told_with_its_number(tmp_path: Path) -> None:

@@ -65,8 +65,15 @@ def told(stderr: str, target: Target) -> str:
             "machine: another version may have one, or another --arch or --python"
         )
     lines = [line for line in stderr.splitlines() if line.strip()]
-    errors = " ".join(line.removeprefix("ERROR: ") for line in lines if "ERROR" in line)
+    # What is indented below an error belongs to it: newer pips tell there in which line it is.
+    kept = [at for at, line in enumerate(lines) if "ERROR" in line]
+    kept += [at + n for at in kept for n in (1, 2, 3) if _indented(lines[at + 1 : at + n + 1], n)]
+    errors = " ".join(lines[at].removeprefix("ERROR: ").strip() for at in sorted(set(kept)))
     return f"the libraries could not be fetched as wheels for {target.text}: {errors or ' '.join(lines[-5:]):.600}"
+
+
+def _indented(lines: Sequence[str], count: int) -> bool:
+    return len(lines) == count and all(line[0].isspace() for line in lines)
 
 
 def _command(target: Target, folder: Path, file: Path) -> list[str]:
