@@ -163,9 +163,10 @@ class App(Router):
     # -- building ---------------------------------------------------------------------------------
 
     def include(self, router: Router) -> None:
-        """Takes over all dialogs and triggers of `router`."""
+        """Takes over all dialogs and triggers of `router`, but for what `finish` gave it of ours."""
         for fn, options, trigger in router.entries:
-            self._add(fn, options, trigger)
+            if not options.get("name", "").startswith("legato."):
+                self._add(fn, options, trigger)
 
     def provide(self, kind: type[Any], factory: Callable[[], Any]) -> None:
         """Parameters annotated with `kind` get what `factory()` makes: call this before the

@@ -136,3 +136,18 @@ def test_two_dialogs_of_one_name_are_refused() -> None:
 
         @other.command("b", name="same")
         async def two(chat: Chat) -> None: ...
+
+
+async def test_an_app_that_has_run_can_be_included_and_brings_no_help_of_its_own() -> None:
+    both = App("both")
+    for name in ("one", "two"):
+        part = App(name)
+        part.command(name)(more)
+        part.finish()
+        both.include(part)
+    both.finish()
+    assert [t.commands[0] for t in both.triggers.all] == ["one", "two", "help", "cancel"]
+    bot = Bot(both)
+    await bot.user().says("/help")
+    bot.expect("/one\n/two\n/help\n/cancel")
+    await bot.close()
