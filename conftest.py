@@ -7,8 +7,11 @@ their names.
 import asyncio
 import gc
 import inspect
+import os
 import sys
 from collections.abc import Coroutine, Generator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,9 @@ from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.servers._process import in_memory
+
+in_memory()
 pytest_plugins = ["tests.servers.fixtures"]
 
 pytest_collect_file = Sybil(
@@ -25,21 +31,70 @@ pytest_collect_file = Sybil(
 ).pytest()
 
 
+WAITING = ("tests/chaos/", "tests/ops/", "tests/integration/")
+"""Tests with servers and processes of their own: they wait for most of their time."""
+LONGEST = (
+    "tests/chaos/", "tests/ops/test_ansible", "tests/ops/test_stuck", *(
+        f"tests/integration/test_{name}.py" for name in (
+            "function_transcripts", "gateway", "listen_telegram", "servers", "deploy_aws_web",
+            "deploy_aws_failing", "deploy_aws_rollback", "deploy_aws", "listen_twitch", "resize",
+            "kill", "postgres_kill", "transactions_on_postgres", "function_hang",
+        )
+    ),
+)  # fmt: skip
+"""What may not begin last, since everybody would wait for it. A file that is not named is no harm."""
+
+
 class PagesTogether(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
     """Give single tests to whichever worker is free; pages and tests with servers go as a whole.
 
     This is what `--dist loadgroup` with marks is for, but xdist 3.8 loses its marks on pytest 9.2.
+
+    Three workers of four begin with what waits, the longest first, and the other one with what computes,
+    from the other end: the processors have something to do at any time, and what comes last is short.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        whole = file.endswith(".md") or file.startswith("tests/integration/")
+        whole = file.endswith(".md") or file.startswith("tests/integration/") or _shares(file)
         return file if whole else nodeid
+
+    def _assign_work_unit(self, node: Any) -> None:
+        if int(node.gateway.id.removeprefix("gw")) % 4 == 1:
+            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+        super()._assign_work_unit(node)
+
+
+@cache
+def _shares(file: str) -> bool:
+    """Whether its tests share what one of them makes."""
+    return 'scope="module"' in (Path(__file__).parent / file).read_text(encoding="utf-8")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> PagesTogether:
     """Distribute tests over the workers of `-n`."""
+    config.option.loadscopereorder = False
     return PagesTogether(config, log)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """How many workers `-n auto` means: more than processors, since many tests wait for something."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Bring the tests into the order that PagesTogether wants."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _turn(item.nodeid))
+
+
+def _turn(nodeid: str) -> int:
+    found = (n for n, start in enumerate(LONGEST) if nodeid.startswith(start))
+    if (place := next(found, None)) is not None:
+        return place
+    if nodeid.startswith(WAITING):
+        return len(LONGEST)
+    return len(LONGEST) + 1 + nodeid.startswith("tests/property/")
 
 
 def pytest_collection_finish() -> None:

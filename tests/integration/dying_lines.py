@@ -5,7 +5,8 @@ looks each time what is left. A program: it forks, so nothing of a test may be i
 
 At every EVERY-th line from the FIRST on a process dies. The app's row and the record in the journal must both
 be there, or neither; and once the platform has repeated its update, both are there, once. "apart": the app
-writes its row over a connection of its own, as it would without `chat.tx`. Prints what is wrong, a line each.
+writes its row over a connection of its own, as it would without `chat.tx`, and the first
+line that shows it is the last. Prints what is wrong, a line each.
 """
 
 from __future__ import annotations
@@ -168,8 +169,10 @@ def main() -> None:
     for fatal in range(first, total + 1, every):
         chat = f"at {fatal}"
         deaths += forked(live(chat, fatal)) is None
-        for wrong in forked(looked(chat)):
-            sys.stdout.write(f"line {fatal}: {wrong}\n")
+        wrong = forked(looked(chat))
+        sys.stdout.writelines(f"line {fatal}: {one}\n" for one in wrong)
+        if wrong and APART:
+            break  # it was found out
     sys.stdout.write(f"{deaths} deaths of {total} lines\n")
 
 

@@ -23,6 +23,7 @@ import psutil
 import pytest
 
 from tests.servers import free_port
+from tests.servers._process import kept
 
 WHEEL = "aws-sam-cli==1.170.0"
 WHEEL_SHA256 = "24ebaf5ecba38dc1758089968cb89ab61e124b84e92a344fc7a2771a47f4d0bf"
@@ -73,8 +74,7 @@ def emulator() -> Path:
     machine = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine())
     if machine is None or sys.platform != "linux":
         pytest.skip("the Runtime Interface Emulator is for Linux")
-    folder = Path(tempfile.gettempdir()) / f"legato-rie-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = kept("rie")
     found = folder / f"{WHEEL.rpartition('=')[2]}-{machine}"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

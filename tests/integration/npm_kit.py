@@ -7,10 +7,11 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
+
+from tests.servers._process import kept
 
 
 def installed(*packages: str) -> Path:
@@ -23,9 +24,7 @@ def installed(*packages: str) -> Path:
         if "CI" in os.environ:
             pytest.fail(f"{packages[0]} needs node and npm")
         pytest.skip(f"{packages[0]} needs node and npm")
-    home = Path(tempfile.gettempdir(), f"legato-npm-{os.getuid()}")
-    home.mkdir(mode=0o700, exist_ok=True)
-    place = home / hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+    place = kept("npm") / hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
     with place.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # other workers wait for the first
         if not (place / ".ready").exists():

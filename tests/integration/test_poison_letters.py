@@ -20,7 +20,7 @@ from tests.integration.run_kit import Bot
 BOT = Path(__file__).with_name("poison_bot.py")
 WAIT_S = 30.0
 """Nobody waits for longer, whatever dies meanwhile."""
-INNOCENTS = 50
+INNOCENTS, PAUSE_S = 50, 0.5
 DEATHS = (2, 3)
 """Two, if the letter was handed out a second time before, since a slow machine lost its connection."""
 LOOK_S = 0.1
@@ -126,6 +126,7 @@ class Crowd:
             read = await answers(user, "/start", "Name?", read)
             read = await answers(user, f"{user.name} {number}", f"Hello {user.name} {number}", read)
             self.rounds += 1
+            await CLOCK.sleep(PAUSE_S)
 
     def ends(self) -> None:
         """Each says goodbye after a last answer."""

@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from legato.testing.fake_twitch import FakeTwitch
+from tests.servers._process import kept
 
 TMI = "tmi.js@1.8.5"
 SCRIPT = Path(__file__).with_name("tmi_user.js")
@@ -127,10 +128,9 @@ def tmi_path() -> Path:
         if "CI" in os.environ:
             pytest.fail("tmi.js needs node and npm")
         pytest.skip("tmi.js needs node and npm")
-    cache = Path(tempfile.gettempdir(), f"legato-npm-{os.getuid()}", TMI)
+    cache = kept("npm") / TMI
     found = cache / "node_modules" / "tmi.js"
     if not found.exists():
-        cache.parent.mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache.parent) as folder:
             command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
             subprocess.run([*command, f"--prefix={folder}", TMI], check=True, capture_output=True)

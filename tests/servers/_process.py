@@ -23,6 +23,24 @@ import pytest
 BOOT_S = 90.0
 """How long a server may take to start on a busy machine."""
 FIRST_PORT, BLOCK = 10_000, 8
+DISK = "LEGATO_TESTS_DISK"
+MEMORY = Path("/dev/shm")  # a folder with a name of its own is made in it
+ROOM = 4 << 30
+
+
+def in_memory() -> None:
+    """Takes memory for temporary files, if there is room and nobody said otherwise.
+
+    Tests make and remove so many (a database alone has 300) that a disk's file system takes ten times as
+    long for it.
+    """
+    if "TMPDIR" in os.environ or not MEMORY.is_dir() or not os.access(MEMORY, os.W_OK):
+        return
+    found = os.statvfs(MEMORY)
+    if found.f_bavail * found.f_frsize < ROOM or found.f_flag & os.ST_NOEXEC:
+        return
+    os.environ[DISK] = tempfile.gettempdir()
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 
 def free_port(beside: int = 0) -> int:
@@ -50,9 +68,7 @@ def _first_ephemeral() -> int:
 
 def _claim(port: int) -> bool:
     """Takes a lock that ends with this process; other processes of the run look for the same."""
-    folder = Path(tempfile.gettempdir()) / f"legato-ports-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    lock = os.open(folder / str(port), os.O_CREAT | os.O_RDWR, 0o600)
+    lock = os.open(kept("ports") / str(port), os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -110,6 +126,13 @@ def folder(name: str, user: str = "") -> Path:
     if user and os.getuid() == 0:
         shutil.chown(path, user)
     return path
+
+
+def kept(name: str) -> Path:
+    """A folder that stays for other runs: on disk, wherever they have their temporary files."""
+    place = Path(os.environ.get(DISK, tempfile.gettempdir())) / f"legato-{name}-{os.getuid()}"
+    place.mkdir(mode=0o700, exist_ok=True)
+    return place
 
 
 def started(pid: int) -> None:

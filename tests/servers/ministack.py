@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import urllib.request
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +19,7 @@ from typing import Self
 
 import pytest
 
-from tests.servers._process import folder, free_port, launch, wait
+from tests.servers._process import folder, free_port, kept, launch, wait
 
 PACKAGES = ("ministack==1.5.33", "botocore==1.43.106")
 WHO = {
@@ -35,8 +34,7 @@ def ministack_python() -> str:
     """The interpreter of the environment, which is made if there is none."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     name = hashlib.sha256(" ".join((*PACKAGES, version, sys.prefix)).encode()).hexdigest()[:12]
-    home = Path(tempfile.gettempdir()) / f"legato-ministack-{os.getuid()}"
-    home.mkdir(mode=0o700, exist_ok=True)
+    home = kept("ministack")
     place = home / name
     python, ready = place / "bin" / "python", place / ".ready"
     with (home / f"{name}.lock").open("w") as lock:
