@@ -10,6 +10,7 @@ This file is on the way of a cold start: what only some invocations need is impo
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -254,6 +255,7 @@ class Function:
             await runtime.stop(1.0)
             await runtime.http.close()
         await self._closing.end()
+        gc.unfreeze()
 
     def close(self) -> None:
         """The same from outside of its loop."""
@@ -270,6 +272,8 @@ class Function:
             log.warning(warning)
         self._warned = True
         self._runtime = await opened(self._parts)
+        # What is there now stays as long as the process: the collector need not look at it again.
+        gc.freeze()
         return self._runtime
 
     async def _elsewhere(self, build: int, work: Handed) -> Outcome | None:
