@@ -200,6 +200,7 @@ def _act(options: argparse.Namespace, cloud: Cloud) -> int:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
+    from legato.deploy.aws.asked import Asked
     from legato.deploy.aws.deploying import Plan
     from legato.deploy.aws.place import place_of
     from legato.deploy.package.carried import named
@@ -239,6 +240,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         retention=options.retention,
         web_socket=options.web_socket,
         public_socket=options.public_socket,
+        asked=Asked(public_url=options.public_url or None),
     )
 
 
@@ -346,7 +348,9 @@ def _status(options: argparse.Namespace, cloud: Cloud) -> int:
         print(msgspec.json.encode(found).decode())
         return 0
     talks = ", ".join(f"{count} {name}" for name, count in sorted(found.conversations.items()))
-    print(f"{place.stack}: {found.stack}, {found.url}")
+    print(f"{place.stack}: {found.stack}, {found.public_url}")
+    if found.public_url != found.url.rstrip("/"):
+        print(f"  function: {found.url}")
     for one in found.versions:
         mark = "live" if one.number == found.live else ""
         count = found.written.get(one.number, 0)

@@ -4,6 +4,7 @@
     cloud.py      boto3: who asks, where, and its errors in our words
     template.py   the stack;  fronts.py  how requests come in;  role.py  what the function may do
     stack.py      change sets, and what became of them
+    asked.py      what a bot was deployed with, for later deployments
     code.py       the bucket that zips come from
     secrets.py    Parameter Store
     versions.py   what was published, and which one is live

@@ -12,6 +12,7 @@ from msgspec import Struct
 from legato.app.app import App
 from legato.app.settings import VARIABLES, Settings
 from legato.deploy.aws import code, secrets, stack, talks, versions, webchat, webhook
+from legato.deploy.aws.asked import Asked
 from legato.deploy.aws.cloud import Cloud
 from legato.deploy.aws.place import Place
 from legato.deploy.aws.queues import letters
@@ -39,7 +40,7 @@ class Plan(Struct, frozen=True, kw_only=True):
             for the first label of that.
         bucket: Where zips are put, "" = one of our own.
         force: Whether open conversations that the code cannot replay are no reason to refuse.
-        memory, timeout, schedule, front, queue, timers, retention, web_socket, public_socket: See Wanted.
+        memory, timeout, schedule, front, queue, timers, retention, web_socket, public_socket, asked: See Wanted.
     """
 
     entry: Entry
@@ -60,6 +61,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     retention: int = 30
     web_socket: bool = False
     public_socket: str = ""
+    asked: Asked = Asked()
 
 
 class Deployed(Struct, frozen=True):
@@ -118,6 +120,7 @@ def wanted_of(plan: Plan, sha256: str, settings: Settings, kept: dict[str, int])
         retention=plan.retention,
         web_socket=plan.web_socket,
         public_socket=plan.public_socket,
+        asked=plan.asked,
     )
 
 

@@ -13,7 +13,9 @@ from msgspec import Struct
 from legato.app.app import App
 from legato.app.settings import Settings
 from legato.deploy.aws import code, secrets, stack, talks, versions, webhook
+from legato.deploy.aws.asked import asked_of
 from legato.deploy.aws.cloud import Cloud, watched
+from legato.deploy.aws.deploying import url_of
 from legato.deploy.aws.place import Place
 from legato.deploy.aws.queues import letters
 from legato.errors import ConfigError, Unavailable
@@ -42,6 +44,7 @@ class Status(Struct, frozen=True):
         web_chat: Address of the web chat's page, "" if there is none.
         web_socket: What the page connects to.
         trouble: Why Telegram could not be asked, "" if it could.
+        public_url: Where platforms and people come to: what --public-url said, or the same as `url`.
     """
 
     stack: str
@@ -55,6 +58,7 @@ class Status(Struct, frozen=True):
     web_chat: str = ""
     web_socket: str = ""
     trouble: str = ""
+    public_url: str = ""
 
 
 def status(cloud: Cloud, place: Place, settings: Settings) -> Status:
@@ -79,6 +83,8 @@ def status(cloud: Cloud, place: Place, settings: Settings) -> Status:
 
     seen, info, trouble = asyncio.run(asked())
     web_socket = ready.outputs.get("WebSocket", "")
+    public = asked_of(cloud, place, ready).public_url or ""
+    base = url_of(ready.outputs["Url"], public)
     return Status(
         ready.status,
         ready.outputs["Url"],
@@ -88,9 +94,10 @@ def status(cloud: Cloud, place: Place, settings: Settings) -> Status:
         dict(Counter(seen.builds.values())),
         info,
         table,
-        f"{ready.outputs['Url'].rstrip('/')}/" if web_socket else "",
+        f"{base}/" if web_socket else "",
         web_socket,
         trouble,
+        base,
     )
 
 

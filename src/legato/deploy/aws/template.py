@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from legato.deploy.aws.asked import Asked
 from legato.deploy.aws.fronts import function_url, http_api, pages
 from legato.deploy.aws.place import ALIAS, Place
 from legato.deploy.aws.queues import GOES, address, timers, updates
@@ -74,6 +75,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
         web_socket: Whether there is a web chat, with a WebSocket API for its pages.
         public_socket: Where pages connect to instead of the API's own address; "{id}" in it stands for the
             API's id.
+        asked: What of this was said, for later deployments.
     """
 
     place: Place
@@ -91,6 +93,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     retention: int = 30
     web_socket: bool = False
     public_socket: str = ""
+    asked: Asked = Asked()
 
 
 def template(wanted: Wanted) -> dict[str, Any]:
@@ -112,7 +115,7 @@ def template(wanted: Wanted) -> dict[str, Any]:
             queues=_queues(wanted),
             web_socket=wanted.web_socket,
         ),
-        "Function": function,
+        "Function": function | {"Metadata": wanted.asked.metadata},
         version: {
             "Type": "AWS::Lambda::Version",
             "DeletionPolicy": "RetainExceptOnCreate",

@@ -1,0 +1,59 @@
+"""What a bot was deployed with is known later, from the stack alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from legato.deploy.aws.asked import NAME, Asked, asked_of
+from legato.deploy.aws.stack import Stack
+from legato.deploy.aws.template import template
+from tests.unit.deploy.aws_script import PLACE, Scripted, clouded, refused
+from tests.unit.deploy.test_aws_template import WANTED, changed
+
+WORKS = Stack("UPDATE_COMPLETE", {"Table": "t", "Queue": "q"})
+
+
+def told(metadata: str | None) -> Scripted:
+    """A cloud whose stack has this metadata."""
+    detail = {} if metadata is None else {"Metadata": metadata}
+    return Scripted(describe_stack_resource=[{"StackResourceDetail": detail}])
+
+
+def test_what_was_said_stands_in_the_template_and_is_read_from_the_stack() -> None:
+    asked = Asked(memory=1024, timers=True, public_url="https://bot.example")
+
+    found = changed(asked=asked)["Resources"]["Function"]["Metadata"]
+
+    assert found == {NAME: {"memory": 1024, "timers": True, "public_url": "https://bot.example"}}
+    assert asked_of(clouded(told(json.dumps(found))), PLACE, WORKS) == asked
+
+
+def test_what_is_only_remembered_is_no_other_version() -> None:
+    def versions(found: dict[str, Any]) -> list[str]:
+        return [name for name in found["Resources"] if name.startswith("Version")]
+
+    assert versions(changed(asked=Asked(public_url="https://a.example"))) == versions(
+        template(WANTED)
+    )
+
+
+@pytest.mark.parametrize("metadata", [None, "{}", "no json", f'{{"{NAME}": {{"queue": "x"}}}}'])
+def test_of_a_stack_that_tells_nothing_the_pieces_are_known(metadata: str | None) -> None:
+    assert asked_of(clouded(told(metadata)), PLACE, WORKS) == Asked(queue=True)
+
+
+def test_options_of_a_later_legato_are_passed_over() -> None:
+    script = told(f'{{"{NAME}": {{"memory": 256, "flavour": 7}}}}')
+
+    assert asked_of(clouded(script), PLACE, WORKS) == Asked(memory=256)
+
+
+def test_where_nothing_works_nothing_was_asked() -> None:
+    script = Scripted(describe_stack_resource=[refused("ValidationError")])
+
+    assert asked_of(clouded(script), PLACE, None) == Asked()
+    assert asked_of(clouded(script), PLACE, Stack("ROLLBACK_COMPLETE", {})) == Asked()
+    assert script.calls == []
