@@ -94,10 +94,10 @@ async def test_a_web_chat_is_deployed_talked_with_and_taken_away(
                 for said, shown in zip(SUM[::2], (2, 4, 6), strict=True):
                     ann.says(said)
                     await ann.sees(*SUM[:shown])
-            shown = await account.legato("status")
-            assert f"web chat: {page_of(told)} (socket {socket_of(page)})" in shown
-            assert f"UPDATE_COMPLETE, {page_of(told)[:-1]}\n" in shown
-            assert f"function: {(await account.outputs())['Url']}" in shown
+            status = await account.legato("status")
+            assert f"web chat: {page_of(told)} (socket {socket_of(page)})" in status
+            assert f"UPDATE_COMPLETE, {page_of(told)[:-1]}\n" in status
+            assert f"function: {(await account.outputs())['Url']}" in status
             assert "is from before --web-socket" in await account.legato("rollback", code=2)
             assert await account.live() == 2
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from legato.cli.planning import given_to, place_for, plan_of, say
 from legato.errors import ConfigError
 
 if TYPE_CHECKING:
-    from legato.app.settings import Settings
     from legato.deploy.aws.cloud import Cloud
-    from legato.deploy.aws.deploying import Deployed, Plan
-    from legato.deploy.aws.place import Place
+    from legato.deploy.aws.deploying import Deployed
 
 ACTIONS = ("rollback", "status", "logs", "destroy")
 OF_ALL = {"region", "name", "json"}
@@ -117,7 +114,7 @@ def deploy(options: argparse.Namespace) -> int:
 
         region = options.region or os.environ.get("AWS_REGION") or ""
         region = region or os.environ.get("AWS_DEFAULT_REGION", "")
-        eject(_plan(options), Path(options.eject), _say, region)
+        eject(plan_of(options), Path(options.eject), say, region)
         return 0
     from legato.deploy.aws.cloud import Cloud
 
@@ -187,115 +184,16 @@ def _act(options: argparse.Namespace, cloud: Cloud) -> int:
     from legato.deploy.aws import deploying
 
     if options.diff:
-        changed = deploying.diff(_plan(options), cloud, print)
+        changed = deploying.diff(plan_of(options), cloud, print)
         if not changed:
             print("nothing would change")
         return 0
     started = time.monotonic()
-    _tell(options, deploying.deploy(_plan(options), cloud, _say), time.monotonic() - started)
+    _tell(options, deploying.deploy(plan_of(options), cloud, say), time.monotonic() - started)
     return 0
 
 
-# -- what is meant ---------------------------------------------------------------------------------
-
-
-def _plan(options: argparse.Namespace) -> Plan:
-    from legato.deploy.aws.asked import Asked
-    from legato.deploy.aws.deploying import Plan
-    from legato.deploy.aws.place import place_of
-    from legato.deploy.package.carried import named
-    from legato.deploy.package.entry import entry_of
-    from legato.deploy.package.target import target_of
-
-    entry = entry_of(options.target)
-    variables = named(options.env, os.environ)
-    secrets = named(options.secret, os.environ)
-    ours = ["LEGATO_STORE", "LEGATO_QUEUE", "LEGATO_TIMERS"]
-    ours += ["LEGATO_WEB_SOCKET"] * options.web_socket
-    for name in ours:
-        if name in variables or name in secrets:
-            raise ConfigError(
-                f"{name} is set by the stack: the table is its own, queues by --queue, --timers, the web chat "
-                "by --web-socket and --public-socket"
-            )
-    _check_secrets(variables, secrets)
-    settings = _settings(options)
-    options.secrets = (*options.secrets, *secrets.values())
-    return Plan(
-        entry=entry,
-        place=place_of(options.name or entry.app.name),
-        target=target_of("aws", options.arch, options.python),
-        settings=settings,
-        variables=variables,
-        secrets=secrets,
-        public_url=options.public_url,
-        bucket=options.bucket,
-        force=options.force,
-        memory=options.memory,
-        timeout=options.timeout,
-        schedule="" if options.schedule == "off" else options.schedule,
-        front=options.front,
-        queue=options.queue,
-        timers=options.timers,
-        retention=options.retention,
-        web_socket=options.web_socket,
-        public_socket=options.public_socket,
-        asked=Asked(public_url=options.public_url or None),
-    )
-
-
-def _check_secrets(variables: Mapping[str, str], secrets: Mapping[str, str]) -> None:
-    """A secret must not stand in the function's configuration, which others of the account may read."""
-    from legato.app.settings import VARIABLES
-
-    for name in variables:
-        if name in secrets:
-            raise ConfigError(f"{name} is given by --env and by --secret: which of them?")
-        if name in VARIABLES and VARIABLES[name].secret:
-            raise ConfigError(
-                f"{name} is a secret: set it here without --env, it goes to Parameter Store"
-            )
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    from legato.app.settings import load_settings
-    from legato.deploy.loader import folder_of
-
-    folders = [folder_of(options.target)] if options.target else [Path.cwd()]
-    settings = load_settings(folders=folders)
-    options.secrets = settings.secrets
-    return settings
-
-
-def _place(options: argparse.Namespace) -> Place:
-    from legato.deploy.aws.place import place_of
-    from legato.deploy.loader import load_app
-
-    return place_of(options.name or load_app(options.target).name)
-
-
-def _given(options: argparse.Namespace, cloud: Cloud, place: Place) -> Settings:
-    """The settings of the live version. Where there is none, or a secret of it is gone: those of here, with what is
-    stored. Another bot's token may be set here.
-    """
-    from legato.deploy.aws import given, secrets
-    from legato.deploy.aws.deploying import completed
-
-    try:
-        settings = given.live(cloud, place)
-    except ConfigError:
-        settings = None
-    if settings is None:
-        settings = completed(_settings(options), secrets.stored(cloud, place))
-    options.secrets = (*options.secrets, *settings.secrets)
-    return settings
-
-
 # -- what is said ----------------------------------------------------------------------------------
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 def _tell(options: argparse.Namespace, done: Deployed, seconds: float) -> None:
@@ -306,20 +204,20 @@ def _tell(options: argparse.Namespace, done: Deployed, seconds: float) -> None:
         return
     for one in done.tried:
         if one.platform == "web":
-            _say(
+            say(
                 f"web: the page came in {one.first_ms} ms, a word through its socket in {one.next_ms} ms"
             )
         elif one.first_ms:
-            _say(
+            say(
                 f"{one.platform}: a signed request was taken in {one.first_ms} ms, one with a wrong secret was refused "
                 f"in {one.next_ms} ms"
             )
         if one.pending or one.trouble:
-            _say(f"{one.platform}: {one.pending} updates wait; last error: {one.trouble or '-'}")
-    _say(f"version {done.version} is live after {seconds:.0f} s")
+            say(f"{one.platform}: {one.pending} updates wait; last error: {one.trouble or '-'}")
+    say(f"version {done.version} is live after {seconds:.0f} s")
     for one in done.tried:
         if one.platform == "web":
-            _say(f"web chat: {one.url}")
+            say(f"web chat: {one.url}")
     print(done.url)
 
 
@@ -328,7 +226,7 @@ def _rollback(options: argparse.Namespace, cloud: Cloud) -> int:
     from legato.deploy.loader import load_app
 
     app = load_app(options.target) if options.target else None
-    done = rollback(cloud, _place(options), app, to=options.to, force=options.force)
+    done = rollback(cloud, place_for(options), app, to=options.to, force=options.force)
     print(f"version {done.new} is live, {done.old} was")
     for number, count in done.stay.items():
         most = "up to " if done.unsure else ""
@@ -342,8 +240,8 @@ def _status(options: argparse.Namespace, cloud: Cloud) -> int:
 
     from legato.deploy.aws.steering import status
 
-    place = _place(options)
-    found = status(cloud, place, _given(options, cloud, place))
+    place = place_for(options)
+    found = status(cloud, place, given_to(options, cloud, place))
     if options.json:
         print(msgspec.json.encode(found).decode())
         return 0
@@ -378,18 +276,18 @@ def _logs(options: argparse.Namespace, cloud: Cloud) -> int:
 
     since_ms = int((time.time() - 60 * options.since) * 1000)
     found = False
-    for at_ms, text in lines(cloud, _place(options), since_ms=since_ms, tail=options.tail):
+    for at_ms, text in lines(cloud, place_for(options), since_ms=since_ms, tail=options.tail):
         moment = datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
         print(moment, printed(text.replace("\t", "  ")), flush=options.tail)
         found = True
     if not found:
-        _say(f"nothing in the last {options.since:g} minutes: --since looks further back")
+        say(f"nothing in the last {options.since:g} minutes: --since looks further back")
     return 0
 
 
 def _destroy(options: argparse.Namespace, cloud: Cloud) -> int:
     from legato.deploy.aws.steering import destroy
 
-    place = _place(options)
-    destroy(cloud, place, _given(options, cloud, place), _say, force=options.force)
+    place = place_for(options)
+    destroy(cloud, place, given_to(options, cloud, place), say, force=options.force)
     return 0

@@ -15,7 +15,7 @@ from legato.app.settings import Settings
 from legato.cli.main import main
 from legato.deploy.aws.deploying import completed, url_of, with_secret
 from legato.deploy.aws.secrets import Kept, versions_after
-from tests.unit.deploy.package_kit import ARCH, HERE, bot_in, by_uv
+from tests.unit.deploy.package_kit import ARCH, BOT, HERE, bot_in, by_uv
 
 AWS = f"""#!{sys.executable}
 # Parameter Store, and an AWS CLI that writes down what else it is told.
@@ -147,7 +147,10 @@ def test_the_ejected_script_asks_for_no_token_that_the_bot_has_not(
         (["bot.py", "--env", "TELEGRAM_TOKEN"], "TELEGRAM_TOKEN is a secret: set it here"),
         (["bot.py", "--env", "A=1", "--secret", "A=2"], "A is given by --env and by --secret"),
         (["bot.py", "--python", "3.2"], "--python 3.2: aws has"),
-        (["bot.py", "--name", "-"], "makes no name of a stack"),
+        (["bot.py", "--name", "-"], "'-' is no name of a stack: write lower-case letters"),
+        (["bot.py", "--name", "bad name!"], "a letter first, up to 40 of them, as in bad-name"),
+        (["bot.py", "--name", "Adder"], "--name 'Adder' is no name of a stack"),
+        (["bot.py", "--name", "4" * 3], "'444' is no name of a stack"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -164,6 +167,18 @@ def test_what_cannot_be_meant_is_refused(
     assert main(["deploy", "aws", "--eject", str(tmp_path / "out"), *words]) == 2
 
     assert told in capsys.readouterr().err
+
+
+def test_a_name_of_an_app_that_no_stack_can_have_is_told_with_what_it_became(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bot_in(tmp_path, BOT.replace('App("parcel")', 'App("My parcel!")'), name="bot.py")
+
+    assert main(["deploy", "aws", "bot.py", "--eject", "out", "--web-socket"]) == 0
+
+    said = "the App's name is 'My parcel!', its stack's legato-my-parcel\n"
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_a_command_may_stand_behind_the_bot(

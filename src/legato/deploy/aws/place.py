@@ -9,6 +9,7 @@ from legato.errors import ConfigError
 ALIAS = "live"
 """Of the function: where requests go."""
 LONGEST = 40
+RULE = f"lower-case letters, digits and single '-', a letter first, up to {LONGEST} of them"
 
 
 class Place(Struct, frozen=True):
@@ -41,20 +42,41 @@ class Place(Struct, frozen=True):
 
 
 def place_of(name: str) -> Place:
-    """The place of a bot by its name: an App's, or what --name says.
+    """The place of a bot by the name of its App, which may hold other characters.
 
     Raises:
         ConfigError: Nothing is left of the name.
     """
-    text = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")
-    while "--" in text:
-        text = text.replace("--", "-")
-    if not text or len(text) > LONGEST or not text[0].isalpha():
+    text = _plain(name)
+    if not _fits(text):
         raise ConfigError(
-            f"{name!r:.60} makes no name of a stack: give one of letters, digits and '-', up to {LONGEST}, with "
-            "--name"
+            f"the App's name {name!r:.60} makes no name of a stack: give one by --name, {RULE}"
         )
     return Place(text)
 
 
-__all__ = ["ALIAS", "Place", "place_of"]
+def place_named(name: str) -> Place:
+    """The place that --name says: as it is written, or not at all, since another bot could be meant.
+
+    Raises:
+        ConfigError: It is no name.
+    """
+    text = _plain(name)
+    if text != name or not _fits(text):
+        like = f", as in {text}" if _fits(text) else ""
+        raise ConfigError(f"--name {name!r:.60} is no name of a stack: write {RULE}{like}")
+    return Place(text)
+
+
+def _plain(name: str) -> str:
+    text = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")
+    while "--" in text:
+        text = text.replace("--", "-")
+    return text
+
+
+def _fits(text: str) -> bool:
+    return 0 < len(text) <= LONGEST and text[0].isalpha()
+
+
+__all__ = ["ALIAS", "Place", "place_named", "place_of"]
