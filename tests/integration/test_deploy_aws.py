@@ -106,16 +106,18 @@ async def test_a_bot_is_deployed_changed_rolled_back_and_destroyed(
         cid.sends("milk")
         await cid.gets("milk it is.", timeout_s=30)
 
-        await account.deploy("--timers", "--queue")
+        told = await account.deploy("--queue")
+        assert "as before: --timers (--no-timers ends it)" in told
         await _go_quiet_by_a_queue(account, telegram)
         assert "is from before --queue" in await account.legato("rollback", code=2)
         await _keep_the_queue_while_something_lies_in_it(account, telegram)
         assert await account.live() == 3
+        await _leave_out_what_was_said(account)
 
         table = (await account.outputs())["Table"]
         told = json.loads(await account.legato("status", "--json"))
-        assert told["live"] == 3
-        assert [one["number"] for one in told["versions"]] == [1, 2, 3]
+        assert told["live"] == 4
+        assert [one["number"] for one in told["versions"]] == [1, 2, 3, 4]
         assert told["conversations"] == {}
         assert "a request to /telegram was refused" in await account.legato("logs")
         await account.legato("destroy")
@@ -195,11 +197,24 @@ async def _keep_the_queue_while_something_lies_in_it(
         if found["Attributes"]["ApproximateNumberOfMessages"] == "1":
             break
         await asyncio.sleep(0.1)
-    assert "1 updates lie in the queue" in await account.deploy("--timers", code=2)
+    assert "1 updates lie in the queue" in await account.deploy("--no-queue", code=2)
     await account.ask("lambda", "update_event_source_mapping", UUID=mapping, Enabled=True)
     await dan.gets("First number?", timeout_s=30)
     dan.sends("/cancel")
     await dan.gets("Cancelled.", timeout_s=30)
+
+
+async def _leave_out_what_was_said(account: Account) -> None:
+    """A deployment from elsewhere has what the one before it had, until something is taken away."""
+    await account.deploy("--env", "GREETING=hello", "--memory", "256")
+    shown = await account.legato("--diff")
+    assert "as before: --arch" in shown
+    assert "--memory 256, --queue, --timers, --public-url http" in shown
+    assert "nothing would change" in shown
+    shown = await account.legato("--diff", "--no-timers", "--no-env", "GREETING")
+    assert "remove  Timers (AWS::SQS::Queue)" in shown
+    assert "modify  Function (AWS::Lambda::Function" in shown
+    assert "Queue " not in shown
 
 
 async def _go_quiet_by_a_queue(account: Account, telegram: FakeTelegram) -> None:

@@ -101,8 +101,12 @@ async def test_a_web_chat_is_deployed_talked_with_and_taken_away(
             assert "is from before --web-socket" in await account.legato("rollback", code=2)
             assert await account.live() == 2
 
-            assert "remove  Socket (AWS::ApiGatewayV2::Api)" in await account.deploy("--diff")
             await account.deploy()
+            assert len(await account.apis()) == 1, "it stays until it is taken away"
+            ends = ("--no-web-socket", "--no-env", "AWS_ENDPOINT_URL_APIGATEWAYMANAGEMENTAPI")
+            gone = await account.deploy(*ends, "--diff")
+            assert "remove  Socket (AWS::ApiGatewayV2::Api)" in gone
+            await account.deploy(*ends)
             assert await account.apis() == []
             assert "execute-api" not in json.dumps(await _rights(account))
             await account.legato("destroy")

@@ -235,6 +235,7 @@ def load_settings(
     *,
     environ: Mapping[str, str] | None = None,
     folders: Iterable[str | os.PathLike[str]] = (),
+    usual: Mapping[str, str] | None = None,
 ) -> Settings:
     """The settings: each by the first of flag, environment and legato.toml that has it.
 
@@ -242,6 +243,7 @@ def load_settings(
         flags: Texts by the name of the field; None = not given.
         environ: The environment; the process's own by default. An empty variable is as none.
         folders: Where legato.toml is looked for; the first one found is read.
+        usual: Variables that hold where nothing else says anything.
 
     Raises:
         ConfigError: A value cannot be used; the message names variable, value and cure.
@@ -261,7 +263,7 @@ def load_settings(
         else:
             source, text = _from_environment(name, variable, environ)
             if not text:
-                source, text = file.get(field, ("", ""))
+                source, text = file.get(field) or (name, (usual or {}).get(name, ""))
         if text:
             found[field] = _read(variable, source, text)
     return Settings(**found)

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,7 @@ def add_deploy(parser: argparse.ArgumentParser) -> None:
     aws = clouds.add_parser(
         "aws",
         help="AWS Lambda, by CloudFormation",
+        description="Options of a deployment hold for later ones, too, until another value or --no-... is said.",
         usage=f"legato deploy aws [{'|'.join(ACTIONS)}] bot.py [options]",
         allow_abbrev=False,
     )
@@ -67,29 +69,7 @@ def add_deploy(parser: argparse.ArgumentParser) -> None:
     add("--region", metavar="REGION", default="", help="as in eu-central-1 (AWS_REGION)")
     add("--name", metavar="NAME", default="", help="of the stack: legato-NAME (the App's)")
     add_machine(aws)
-    add("--memory", metavar="MB", type=int, default=512, help="and with it CPU (512)")
-    add("--timeout", metavar="SECONDS", type=int, default=30, help="of one invocation (30)")
-    add(
-        "--schedule", metavar="1m", default="1m", help="how often timers are looked at, or off (1m)"
-    )
-    add("--front", choices=["url", "http-api"], default="url", help="how requests come in (url)")
-    add("--queue", action="store_true", help="updates go into a FIFO queue first")
-    add("--timers", action="store_true", help="timers to the second, by a queue with delays")
-    add("--web-socket", action="store_true", help="the web chat, by a WebSocket API of its own")
-    add("--retention", metavar="DAYS", type=int, default=30, help="how long logs are kept (30)")
-    add(
-        "--env", metavar="NAME[=VALUE]", action="append", default=[], help="for the bot; repeatable"
-    )
-    add("--secret", metavar="NAME[=VALUE]", action="append", default=[], help="the same, encrypted")
-    add(
-        "--public-url", metavar="URL", default="", help="an address of your own before the function"
-    )
-    add(
-        "--public-socket",
-        metavar="URL",
-        default="",
-        help="the same before the web chat's WebSocket",
-    )
+    _add_kept(add)
     add("--bucket", metavar="NAME", default="", help="where the zip goes (one of Legato's own)")
     add("--diff", action="store_true", help="show what would change, change nothing")
     add("--eject", metavar="DIR", help="write template, zip and commands instead")
@@ -99,6 +79,28 @@ def add_deploy(parser: argparse.ArgumentParser) -> None:
     add("--since", metavar="MINUTES", type=float, default=10.0, help="logs: from when on (10)")
     add("--json", action="store_true", help="for programs")
     aws.set_defaults(usual=usual)
+
+
+def _add_kept(add: Callable[..., None]) -> None:
+    """Options that hold for later deployments, too: None is one that was not said."""
+    switch = {"action": argparse.BooleanOptionalAction, "default": None}
+    end = {"action": "store_const", "const": "", "default": None}
+    add("--memory", metavar="MB", type=int, help="and with it CPU (512)")
+    add("--timeout", metavar="SECONDS", type=int, help="of one invocation (30)")
+    add("--schedule", metavar="1m", help="how often timers are looked at, or off (1m)")
+    add("--front", choices=["url", "http-api"], help="how requests come in (url)")
+    add("--queue", **switch, help="updates go into a FIFO queue first")
+    add("--timers", **switch, help="timers to the second, by a queue with delays")
+    add("--web-socket", **switch, help="the web chat, by a WebSocket API of its own")
+    add("--retention", metavar="DAYS", type=int, help="how long logs are kept (30)")
+    add("--public-url", metavar="URL", help="an address of your own before the function")
+    add("--no-public-url", dest="public_url", **end, help="the function's own again")
+    add("--public-socket", metavar="URL", help="the same before the web chat's WebSocket")
+    add("--no-public-socket", dest="public_socket", **end, help="the API's own again")
+    given: dict[str, Any] = {"action": "append", "default": []}
+    add("--env", metavar="NAME[=VALUE]", **given, help="for the bot; repeatable")
+    add("--no-env", metavar="NAME", **given, help="it is deployed with one that is to go")
+    add("--secret", metavar="NAME[=VALUE]", **given, help="as --env, encrypted")
 
 
 def deploy(options: argparse.Namespace) -> int:
@@ -184,12 +186,13 @@ def _act(options: argparse.Namespace, cloud: Cloud) -> int:
     from legato.deploy.aws import deploying
 
     if options.diff:
-        changed = deploying.diff(plan_of(options), cloud, print)
+        changed = deploying.diff(plan_of(options, cloud), cloud, print)
         if not changed:
             print("nothing would change")
         return 0
     started = time.monotonic()
-    _tell(options, deploying.deploy(plan_of(options), cloud, say), time.monotonic() - started)
+    done = deploying.deploy(plan_of(options, cloud), cloud, say)
+    _tell(options, done, time.monotonic() - started)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from legato.errors import ConfigError
 if TYPE_CHECKING:
     from legato.app.app import App
     from legato.app.settings import Settings
+    from legato.deploy.aws.asked import Asked, Before
     from legato.deploy.aws.cloud import Cloud
     from legato.deploy.aws.deploying import Plan
     from legato.deploy.aws.place import Place
@@ -24,24 +25,89 @@ def say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def plan_of(options: argparse.Namespace) -> Plan:
-    """What is to be deployed.
+def plan_of(options: argparse.Namespace, cloud: Cloud | None = None) -> Plan:
+    """What is to be deployed: as it is said, else as it was deployed last.
+
+    Args:
+        options: What is said.
+        cloud: Where it may be deployed already; None = AWS is not asked.
 
     Raises:
         ConfigError: It cannot be.
     """
-    from legato.deploy.aws.asked import Asked
+    from legato.deploy.aws.asked import Before, merged, told
     from legato.deploy.aws.deploying import Plan
-    from legato.deploy.package.carried import named
+    from legato.deploy.package.carried import carried, kept, named
     from legato.deploy.package.entry import entry_of
     from legato.deploy.package.target import target_of
 
     entry = entry_of(options.target)
     place = place_for(options, entry.app)
+    said = _said(options)
+    old = Before() if cloud is None else _before(options, cloud, place)
+    asked = merged(old.asked, said)
     variables = named(options.env, os.environ)
     secrets = named(options.secret, os.environ)
+    _check(variables, secrets, web_socket=bool(asked.web_socket))
+    here = carried(_settings(options))[0]
+    _check_ended(options.no_env, old.variables, here)
+    rest = {k: v for k, v in old.variables.items() if k not in {*options.no_env, *secrets}}
+    if asked.web_socket:
+        rest.pop("LEGATO_WEB_SOCKET", None)
+    settings = _settings(options, rest | variables)
+    loose = kept(rest)
+    held = set(loose) | {name for name in carried(settings)[0] if name in rest and name not in here}
+    unsaid = {name: value for name, value in asked.said.items() if name not in said.said}
+    if line := told(type(asked)(**unsaid), sorted(held - set(variables))):
+        say(line)
+    options.secrets = (*options.secrets, *secrets.values())
+    values = asked.said
+    machine = values.pop("arch", ""), values.pop("python", "")
+    if values.get("schedule") == "off":
+        values["schedule"] = ""
+    return Plan(
+        entry=entry,
+        place=place,
+        target=target_of("aws", *machine),
+        settings=settings,
+        variables=loose | variables,
+        secrets=secrets,
+        bucket=options.bucket,
+        force=options.force,
+        asked=asked,
+        **values,
+    )
+
+
+def _said(options: argparse.Namespace) -> Asked:
+    """The options that were said now."""
+    from legato.app.settings import VARIABLES
+    from legato.deploy.aws.asked import Asked
+
+    if options.public_url:
+        try:
+            VARIABLES["LEGATO_PUBLIC_URL"].read(options.public_url)
+        except ValueError as error:
+            raise ConfigError(f"--public-url {options.public_url!r:.80}: {error}") from None
+    values = {name: getattr(options, name) for name in Asked.__struct_fields__}
+    return Asked(**values | {"arch": options.arch or None, "python": options.python or None})
+
+
+def _before(options: argparse.Namespace, cloud: Cloud, place: Place) -> Before:
+    from legato.deploy.aws import stack
+    from legato.deploy.aws.asked import before
+
+    if options.diff:
+        return before(cloud, place, stack.found(cloud, place))
+    # What is under way may change what holds.
+    return before(cloud, place, stack.settled(cloud, place, say))
+
+
+def _check(variables: Mapping[str, str], secrets: Mapping[str, str], *, web_socket: bool) -> None:
+    from legato.app.settings import VARIABLES, load_settings
+
     ours = ["LEGATO_STORE", "LEGATO_QUEUE", "LEGATO_TIMERS"]
-    ours += ["LEGATO_WEB_SOCKET"] * options.web_socket
+    ours += ["LEGATO_WEB_SOCKET"] * web_socket
     for name in ours:
         if name in variables or name in secrets:
             raise ConfigError(
@@ -49,29 +115,21 @@ def plan_of(options: argparse.Namespace) -> Plan:
                 "by --web-socket and --public-socket"
             )
     _check_secrets(variables, secrets)
-    settings = _settings(options)
-    options.secrets = (*options.secrets, *secrets.values())
-    return Plan(
-        entry=entry,
-        place=place,
-        target=target_of("aws", options.arch, options.python),
-        settings=settings,
-        variables=variables,
-        secrets=secrets,
-        public_url=options.public_url,
-        bucket=options.bucket,
-        force=options.force,
-        memory=options.memory,
-        timeout=options.timeout,
-        schedule="" if options.schedule == "off" else options.schedule,
-        front=options.front,
-        queue=options.queue,
-        timers=options.timers,
-        retention=options.retention,
-        web_socket=options.web_socket,
-        public_socket=options.public_socket,
-        asked=Asked(public_url=options.public_url or None),
+    load_settings(
+        environ={k: v for k, v in (*variables.items(), *secrets.items()) if k in VARIABLES}
     )
+
+
+def _check_ended(
+    names: Collection[str], deployed: Mapping[str, str], here: Mapping[str, str]
+) -> None:
+    """What is to go must be there, and must not come again at once."""
+    for name in names:
+        if name in here:
+            raise ConfigError(f"--no-env {name}: it is set here, in the environment or legato.toml")
+        if name not in deployed:
+            known = ", ".join(sorted(deployed)) or "nothing"
+            raise ConfigError(f"--no-env {name}: the bot is deployed with {known}")
 
 
 def _check_secrets(variables: Mapping[str, str], secrets: Mapping[str, str]) -> None:
@@ -87,12 +145,12 @@ def _check_secrets(variables: Mapping[str, str], secrets: Mapping[str, str]) -> 
             )
 
 
-def _settings(options: argparse.Namespace) -> Settings:
+def _settings(options: argparse.Namespace, usual: Mapping[str, str] | None = None) -> Settings:
     from legato.app.settings import load_settings
     from legato.deploy.loader import folder_of
 
     folders = [folder_of(options.target)] if options.target else [Path.cwd()]
-    settings = load_settings(folders=folders)
+    settings = load_settings(folders=folders, usual=usual)
     options.secrets = settings.secrets
     return settings
 

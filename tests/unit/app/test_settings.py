@@ -51,6 +51,17 @@ def test_the_deadline_of_steps_is_in_seconds(text: str, seconds: float | None) -
     assert load_settings(environ={"LEGATO_STEP_TIMEOUT": text}).step_timeout == seconds
 
 
+def test_what_is_usual_holds_where_nothing_else_is_set(tmp_path: Path) -> None:
+    (tmp_path / "legato.toml").write_text("cache = 2000\n")
+    usual = {"LEGATO_CACHE": "5", "LEGATO_LOG": "json", "TWITCH_CLIENT_ID": "abc", "OTHER": "x"}
+
+    found = load_settings(environ={"LEGATO_LOG": "text"}, folders=[tmp_path], usual=usual)
+
+    assert (found.cache, found.log, found.twitch_client_id) == (2000, "text", "abc")
+    with pytest.raises(ConfigError, match="LEGATO_LOG='xml': write text or json"):
+        load_settings(environ={}, usual={"LEGATO_LOG": "xml"})
+
+
 def test_the_first_folder_with_a_file_counts(tmp_path: Path) -> None:
     for folder, cache in (("b", 1), ("c", 2)):
         (tmp_path / folder).mkdir()

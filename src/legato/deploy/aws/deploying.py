@@ -266,8 +266,8 @@ def _check(
         waiting = letters(cloud, old.outputs["Queue"])
         if waiting:
             raise ConfigError(
-                f"{waiting} updates lie in the queue, which would be deleted, since --queue is not given: give it, or "
-                "wait until they are worked on, or --force"
+                f"{waiting} updates lie in the queue, which --no-queue deletes: leave that out, or wait until they are "
+                "worked on, or --force"
             )
     reports = asyncio.run(talks.misfits(cloud, old.outputs["Table"], plan.entry.app))
     if reports:

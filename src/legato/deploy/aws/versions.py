@@ -12,6 +12,7 @@ from legato.deploy.aws.place import ALIAS, Place
 KEPT = 10
 """Versions that stay for `rollback`."""
 LATEST = "$LATEST"
+ABSENT = "ResourceNotFoundException"
 
 
 class Published(Struct, frozen=True):

@@ -35,6 +35,15 @@ def carried(settings: Settings) -> tuple[dict[str, str], dict[str, str]]:
     return plain, secret
 
 
+def kept(deployed: Mapping[str, str]) -> dict[str, str]:
+    """Of a function's variables those that come by no settings: only --env brings them."""
+    return {
+        name: value
+        for name, value in deployed.items()
+        if name not in VARIABLES or VARIABLES[name].field in OF_THE_PLACE
+    }
+
+
 def named(pairs: list[str], environ: Mapping[str, str]) -> dict[str, str]:
     """{name: value} of "NAME=value", or of "NAME" with the environment's value.
 
@@ -62,4 +71,4 @@ def _text(value: object) -> str:
     return str(value)
 
 
-__all__ = ["carried", "named"]
+__all__ = ["carried", "kept", "named"]
