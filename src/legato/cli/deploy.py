@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from legato.cli.parsing import Mixed
 from legato.cli.planning import given_to, place_for, plan_of, say
 from legato.errors import ConfigError
 
@@ -30,28 +31,11 @@ OF_ACTIONS = {
 NOT_OF_DEPLOY = {"to", "tail", "since"}
 
 
-class _Mixed(argparse.ArgumentParser):
-    """Takes its words with options between them: `rollback --to 3 bot.py`."""
-
-    _inside = False
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self._inside:  # some Pythons parse words and options apart, by this method
-            return super().parse_known_args(args, namespace)
-        self._inside = True
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self._inside = False
-
-
 def add_deploy(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     from legato.cli.package import add_machine
 
-    clouds = parser.add_subparsers(
-        dest="cloud", required=True, metavar="cloud", parser_class=_Mixed
-    )
+    clouds = parser.add_subparsers(dest="cloud", required=True, metavar="cloud", parser_class=Mixed)
     aws = clouds.add_parser(
         "aws",
         help="AWS Lambda, by CloudFormation",

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
-EXIT_CONFIG = 2
-"""It cannot run like this: one line on stderr says why, as argparse's own errors do."""
+from legato.cli.parsing import EXIT_CONFIG, Parser
+
 CLUSTER_STORE = "postgresql://user:password@host/database"
 
 
@@ -86,24 +85,8 @@ def _run(options: argparse.Namespace) -> int:
     return version(options)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Called without a word where a command must follow, it prints its help."""
-
-    _branches = False
-
-    def add_subparsers(self, **options: Any) -> Any:
-        self._branches = True
-        return super().add_subparsers(**options)
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self._branches and not args:
-            self.print_help(sys.stderr)
-            self.exit(EXIT_CONFIG)
-        return super().parse_known_args(args, namespace)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="legato", description="Durable straight-line chat dialogs.", allow_abbrev=False
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")

@@ -252,3 +252,30 @@ def test_functions_without_what_they_need_name_the_extra(
             monkeypatch.delitem(sys.modules, name)
 
     assert "pip install 'legato[functions]'" in said("functions", ".")
+
+
+@pytest.mark.parametrize(
+    ("words", "usage", "told"),
+    [
+        ("deploy aws --quue", "legato deploy aws [", "no option --quue: did you mean --queue?"),
+        ("deploy aws bot.py --quue=1", "legato deploy aws [", "did you mean --queue?"),
+        ("deploy aws --public bot.py", "legato deploy aws [", "--public-socket or --public-url?"),
+        ("deploy aws status --x bot.py", "legato deploy aws [", "--x (legato deploy aws -h lists"),
+        ("deploy --quue aws", "legato deploy [", "no option --quue (legato deploy -h lists them)"),
+        ("run bot.py --consol", "legato run [", "no option --consol: did you mean --console?"),
+        ("dialogs show k --jsn", "legato dialogs show [", "did you mean --json?"),
+        ("dialogs show k -j", "legato dialogs show [", "there is no option -j"),
+        ("dialogs show k k", "legato dialogs show [", "unrecognized arguments: k"),
+        ("--versoin", "legato [", "there is no option --versoin (legato -h lists them)"),
+    ],
+)
+def test_an_option_that_there_is_not_is_told_by_the_command_that_it_was_meant_for(
+    words: str, usage: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"usage: {usage}")
+    assert told in shown
