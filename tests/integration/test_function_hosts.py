@@ -325,3 +325,17 @@ async def test_a_websocket_is_closed(telegram: FakeTelegram) -> None:
 
     await Frozen(app(), 10, {"telegram_api": telegram.api})({"type": "websocket"}, receive, send)
     assert sent_back == [{"type": "websocket.close", "code": 1000}]
+
+
+async def test_a_server_is_answered_where_settings_are_wrong_and_the_log_says_which(
+    telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("LEGATO_CACHE", "many")
+    async with served(app().asgi(frozen=True, telegram_api=telegram.api)) as client:
+        for path in ("/telegram", "/tick"):
+            found = await client.post(path, content=BODY, headers=PROOF)
+            assert (found.status_code, b"log says why" in found.content) == (500, True)
+        monkeypatch.delenv("LEGATO_CACHE")
+        assert (await client.post("/tick")).status_code == 200
+    cures = [one for one in caplog.records if "LEGATO_CACHE='many': write" in one.getMessage()]
+    assert [(one.levelname, one.exc_info) for one in cures] == [("ERROR", None)] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -137,8 +138,9 @@ def test_a_secret_that_is_not_there_is_named(there: str) -> None:
 def test_a_refusal_is_told_and_a_busy_service_is_asked_again() -> None:
     with served() as (ssm, environment):
         ssm.answers = [Response(400, b'{"__type":"AccessDeniedException"}')]
-        with pytest.raises(ConfigError, match="AccessDenied"):
+        with pytest.raises(ConfigError, match="AccessDenied") as raised:
             load(environment)
+        assert len(traceback.extract_tb(raised.tb)) == 2, "what the function's log would show"
         ssm.answers = [Response(400, b'{"__type":"ThrottlingException"}'), Response(500, b"")]
         load(environment)
         assert environment["TELEGRAM_TOKEN"] == "1:a"

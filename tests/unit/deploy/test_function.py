@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,22 @@ def test_a_function_without_a_token_says_so_instead_of_finding_nothing(
         service.invoke(update)
 
 
+def test_what_is_set_wrong_is_told_without_the_way_to_it(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TELEGRAM_TOKEN", "no-token-at-all")
+    caplog.set_level("DEBUG", core.log.name)
+
+    with pytest.raises(ConfigError) as raised:
+        service.invoke(service.update("/add"))
+
+    lines = "".join(traceback.format_exception(raised.value)).splitlines()
+    assert "TELEGRAM_TOKEN: that is no Telegram token; it looks like" in lines[-1]
+    shown = [Path(line.split('"')[1]).name for line in lines if line.lstrip().startswith("File")]
+    assert shown == ["test_function.py", "function_kit.py", "aws.py", "core.py"]
+    assert "in make" in caplog.text, "whoever looks for a mistake of ours finds it"
+
+
 def test_a_function_without_a_store_and_a_place_for_one_says_what_to_set(
     service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -252,7 +269,7 @@ print(*{name.partition(".")[0] for name in set(sys.modules) - before})
 
     status, modules = run.stdout.splitlines()
     assert status == "200"
-    assert set(modules.split()) <= {"legato", "zlib"}
+    assert set(modules.split()) <= {"legato", "zlib", "gc"}  # the last is built in
 
 
 def test_old_update_ids_are_forgotten_by_touches(

@@ -92,10 +92,19 @@ class Function:
     # -- entries ----------------------------------------------------------------------------------
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine on the loop of this process, from a handler that is no coroutine itself."""
+        """Runs a coroutine on the loop of this process, from a handler that is no coroutine itself.
+
+        Raises:
+            ConfigError, StoreError: It cannot run like this. The message says what to do; our own lines, which the
+                service would print around it, are left out.
+        """
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-        return self._loop.run_until_complete(work)
+        try:
+            return self._loop.run_until_complete(work)
+        except (ConfigError, StoreError) as error:
+            log.debug("it came from here", exc_info=error)
+            raise error.with_traceback(None) from None
 
     async def request(self, request: HttpRequest, budget_s: float) -> HttpResponse:
         """Answers one HTTP request within so many seconds.

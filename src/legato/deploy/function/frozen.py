@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from legato.abc import HttpRequest, HttpResponse
-from legato.deploy.function.core import Function, later
+from legato.deploy.function.core import Function, later, log
 from legato.deploy.function.core import answer as plain
 from legato.deploy.http import (
     Disconnected,
@@ -30,7 +30,7 @@ from legato.deploy.http import (
     read_body,
     target,
 )
-from legato.errors import StoreError, Unavailable
+from legato.errors import ConfigError, StoreError, Unavailable
 
 if TYPE_CHECKING:
     from legato.app.app import App
@@ -74,6 +74,8 @@ class Frozen:
                 found = await self.tick()
             except (Unavailable, StoreError) as error:
                 return later(str(error), 1)
+            except ConfigError as error:
+                return _broken(error)
             return plain(200, " ".join(f"{name}={count}" for name, count in found.items()))
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         request = HttpRequest(scope["method"], target(scope), headers, body)
@@ -82,6 +84,8 @@ class Frozen:
                 return await self.function.request(request, left_s)
         except Unavailable as error:
             return later(str(error), error.retry_after_s)
+        except (ConfigError, StoreError) as error:
+            return _broken(error)
 
     async def tick(self) -> dict[str, int]:
         """Lets timers fire; see Function.touch.
@@ -120,6 +124,12 @@ class Frozen:
             await send({"type": f"{kind}.complete"})
             if kind == "lifespan.shutdown":
                 return
+
+
+def _broken(error: Exception) -> HttpResponse:
+    """It cannot run like this. The message says what to do: a server's own log would have it below our lines."""
+    log.error("%s", error)
+    return plain(500, "this bot is not set up right: its log says why")
 
 
 async def _written(send: Send, response: HttpResponse) -> None:

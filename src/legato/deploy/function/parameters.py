@@ -44,7 +44,10 @@ def load(environ: MutableMapping[str, str] = os.environ) -> None:
         return
     import asyncio
 
-    found = asyncio.run(_fetched(path, list(missing.values()), environ))
+    try:
+        found = asyncio.run(_fetched(path, list(missing.values()), environ))
+    except (ConfigError, StoreUnavailable) as error:
+        raise error.with_traceback(None) from None  # the message says what to do, our lines do not
     environ.update(found)
     absent = [name for name in missing if name not in found]
     if absent:
