@@ -205,17 +205,19 @@ async def test_an_event_is_given_up_after_its_tries_and_none_is_taken_at_the_end
     async with hosted(tmp_path, retries_s=(0.01,)) as host:
         assert host.send("bot", b"1")
         await until(lambda: host.meter.sums["bot"].errors == 2)
-        await until(lambda: len(host._tasks) == 1)  # only the one that looks
+        await until(lambda: host._backlogs["bot"].count == 0)
     assert not host.send("bot", b"1")
 
 
 async def test_too_many_events_that_nobody_waits_for_are_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("legato.functions.host.BACKGROUND", 3)
+    monkeypatch.setattr("legato.functions.backlog.MOST", 2)
     write(tmp_path, "slow", SLOW)
+    write(tmp_path, "other", SLOW)
     async with hosted(tmp_path) as host:
         assert [host.send("slow", b"60") for _ in range(4)] == [True, True, False, False]
+        assert host.send("other", b"0")  # nobody else's events are dropped for it
 
 
 def test_there_must_be_room_for_one() -> None:

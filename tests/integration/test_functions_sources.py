@@ -67,6 +67,23 @@ async def test_a_new_file_calls_once_it_is_whole(tmp_path: Path) -> None:
     }
 
 
+async def test_many_files_at_once_are_all_told_and_take_no_request_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("legato.functions.backlog.MOST", 10)
+    place = write(tmp_path, "bot", KEEPS, watch="incoming", concurrency=1, queue=1)
+    folder = place / "incoming"
+    folder.mkdir()
+    async with hosted(tmp_path) as host:
+        for number in range(30):
+            (folder / f"{number}.txt").touch()
+        await until(lambda: len(seen(place)) > 0)
+        await call(host, "bot", {"asked": True})
+        await until(lambda: len(seen(place)) == 31)
+
+    assert host.meter.sums["bot"].throttled == 0
+
+
 async def test_an_event_that_nobody_waits_for_is_tried_again(tmp_path: Path) -> None:
     place = write(tmp_path, "bot", KEEPS)
     (place / "fail").touch()

@@ -7,11 +7,13 @@ import logging
 import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
 
 from legato.errors import ConfigError
+from legato.functions.backlog import Backlog
 from legato.functions.chaos import Chaos
 from legato.functions.config import Function
 from legato.functions.events import file_event, schedule_event
@@ -20,15 +22,13 @@ from legato.functions.meter import Meter
 from legato.functions.outcome import Outcome
 from legato.functions.pool import Busy, Pool
 from legato.functions.room import Room
-from legato.functions.schedule import Cron, Rate, parse_schedule
+from legato.functions.schedule import Cron, Rate, awaited, parse_schedule
 from legato.functions.watch import LOOK_S, Watch
 from legato.functions.zygotes import Zygotes
 
 RETRIES_S = (60.0, 120.0)
 """An event that nobody waits for is tried again after so long each time, as at AWS."""
 _A_MOMENT = timedelta(seconds=1)
-BACKGROUND = 1000
-"""So many events may be under way or wait to be tried again; more are dropped, and logged."""
 
 log: logging.Logger = logging.getLogger("legato.functions")
 
@@ -94,8 +94,11 @@ class Host:
             )
             for name, function in functions.items()
         }
+        self._backlogs = {
+            name: Backlog(name, function.concurrency, partial(self.invoke, name), options.retries_s)
+            for name, function in functions.items()
+        }
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
 
     def start(self) -> None:
         """Begins to look for idle processes and files, and to follow schedules."""
@@ -108,10 +111,10 @@ class Host:
 
     async def close(self) -> None:
         """Ends everything, with all processes."""
-        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(backlog.close() for backlog in self._backlogs.values()))
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))
         await self.zygotes.close()
         self.limits.close()
@@ -145,27 +148,10 @@ class Host:
         Returns:
             False if there are too many such events already.
         """
-        if self._closed or len(self._tasks) >= BACKGROUND + len(self._schedules):
+        taken = self._backlogs[name].offer(event)
+        if not taken:
             log.error("%s: an event was dropped: too many wait", name)
-            return False
-        self._begin(self._sent(name, event))
-        return True
-
-    async def _sent(self, name: str, event: bytes) -> None:
-        for pause_s in (*self._options.retries_s, None):
-            try:
-                outcome = await self.invoke(name, event)
-            except (Busy, ConfigError) as error:
-                why = str(error)
-            else:
-                if outcome.kind == "ok":
-                    return
-                why = outcome.body.decode("utf-8", "replace")[:500]
-            if pause_s is None:
-                log.error("%s: an event was given up: %s", name, why)
-                return
-            log.warning("%s: an event failed, and comes again in %.0f s: %s", name, pause_s, why)
-            await asyncio.sleep(pause_s)
+        return taken
 
     # -- what calls by itself -----------------------------------------------------------------
 
@@ -177,21 +163,25 @@ class Host:
                 pool.look(now)
 
     async def _follow(self, function: Function, number: int, schedule: Rate | Cron) -> None:
-        due = schedule.after(datetime.now(UTC))
+        before = datetime.now(UTC)
+        due = schedule.after(before)
         while due is not None:
-            left_s = (due - datetime.now(UTC)).total_seconds()
-            if left_s > 0:
-                await asyncio.sleep(min(left_s, 60.0))  # the machine's clock may be set meanwhile
+            now = datetime.now(UTC)
+            due, before = awaited(schedule, due, now, before), now
+            if due is None:
+                return
+            if due > now:  # the machine's clock may be set meanwhile
+                await asyncio.sleep(min((due - now).total_seconds(), 60.0))
                 continue
             self.send(function.name, schedule_event(function, number, due))
-            due = schedule.after(max(due, datetime.now(UTC) - _A_MOMENT))
+            due = schedule.after(max(due, now - _A_MOMENT))
 
     async def _watch(self, function: Function, watch: Watch) -> None:
         while True:
             await asyncio.sleep(self._options.look_s)
             for file, what in await asyncio.to_thread(watch.changes):
                 event = file_event(watch.folder, file, what, datetime.now(UTC))
-                self.send(function.name, event)
+                await self._backlogs[function.name].put(event)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

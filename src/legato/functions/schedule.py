@@ -23,6 +23,8 @@ _DAYS = {
     name: number for number, name in enumerate(("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"), 1)
 }
 LAST_YEAR = 2199
+SET_BACK = timedelta(minutes=2)
+"""A clock that is set back by less is put right: what was called already is not called again."""
 
 
 class Rate(Struct, frozen=True):
@@ -67,6 +69,17 @@ class Cron(Struct, frozen=True):
         if self.days is not None and day.day not in self.days:
             return False
         return self.weekdays is None or day.isoweekday() % 7 + 1 in self.weekdays
+
+
+def awaited(
+    schedule: Rate | Cron, due: datetime, now: datetime, before: datetime
+) -> datetime | None:
+    """`due`, or another moment if the clock was set back since the look before: an interval is one of real time, and
+    a machine that starts with a clock of years ahead waits for none of them.
+    """
+    if isinstance(schedule, Rate):
+        return min(due, now + timedelta(seconds=schedule.every_s))
+    return schedule.after(now) if now < before - SET_BACK else due
 
 
 def parse_schedule(text: str, where: str) -> Rate | Cron:
@@ -132,4 +145,4 @@ def _number(text: str, names: dict[str, int] | None) -> int:
     return int(text)
 
 
-__all__ = ["Cron", "Rate", "parse_schedule"]
+__all__ = ["Cron", "Rate", "awaited", "parse_schedule"]

@@ -6,15 +6,18 @@ there at the start is known already; what changes comes again, as it does in S3.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 LOOK_S = 1.0
 FILES = 100_000
-"""More are not looked at."""
+"""More are not looked at, and then none counts as gone: who knows which of them were left out."""
 
 Mark = tuple[int, int, int]
+
+log: logging.Logger = logging.getLogger("legato.functions")
 
 
 class Watch:
@@ -29,6 +32,7 @@ class Watch:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._all = True  # whether all of its files were looked at
         self._known = dict(self._look())
         self._fresh: dict[Path, Mark] = {}
 
@@ -36,7 +40,7 @@ class Watch:
         """Looks once; returns files with what happened to them, as S3 names it."""
         seen = dict(self._look())
         found = []
-        for path in [path for path in self._known if path not in seen]:
+        for path in [path for path in self._known if path not in seen] if self._all else ():
             del self._known[path]
             found.append((path, "ObjectRemoved:Delete"))
         fresh = {path: mark for path, mark in seen.items() if self._known.get(path) != mark}
@@ -56,6 +60,11 @@ class Watch:
                     continue  # how many programs name what they have not yet finished
                 count += 1
                 if count > FILES:
+                    if self._all:
+                        log.warning(
+                            "%s holds more than %d files: not all are seen", self.folder, FILES
+                        )
+                    self._all = False
                     return
                 path = Path(place, name)
                 try:
@@ -63,6 +72,7 @@ class Watch:
                 except OSError:
                     continue  # it has just gone
                 yield path, (about.st_mtime_ns, about.st_size, about.st_ino)
+        self._all = True
 
 
 __all__ = ["Watch"]

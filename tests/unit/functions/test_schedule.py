@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from legato.errors import ConfigError
-from legato.functions.schedule import parse_schedule
+from legato.functions.schedule import awaited, parse_schedule
 
 FRIDAY = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -71,3 +71,26 @@ def test_each_time_follows_the_one_before() -> None:
 def test_what_is_no_schedule_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="bot"):
         parse_schedule(text, "bot")
+
+
+def test_an_interval_is_one_of_real_time_wherever_the_clock_is_set() -> None:
+    schedule = parse_schedule("rate(5 minutes)", "bot")
+    due = schedule.after(FRIDAY)
+    assert due is not None
+
+    assert awaited(schedule, due, FRIDAY + timedelta(minutes=1), FRIDAY) == due
+    back = FRIDAY - timedelta(days=1)
+    assert awaited(schedule, due, back, FRIDAY) == back + timedelta(minutes=5)
+
+
+def test_a_clock_of_years_ahead_is_not_waited_for_and_one_put_right_calls_nothing_again() -> None:
+    schedule = parse_schedule("cron(0 9 * * ? *)", "bot")
+    morning = datetime(2026, 1, 2, 9, 0, tzinfo=UTC)
+    tomorrow = schedule.after(morning)
+    assert tomorrow is not None
+
+    a_little = morning - timedelta(seconds=5)
+    assert awaited(schedule, tomorrow, a_little, morning) == tomorrow
+    assert awaited(schedule, tomorrow, datetime(2020, 1, 1, tzinfo=UTC), morning) == datetime(
+        2020, 1, 1, 9, 0, tzinfo=UTC
+    )

@@ -1,6 +1,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from legato.functions.watch import Watch
 
 CREATED, REMOVED = "ObjectCreated:Put", "ObjectRemoved:Delete"
@@ -54,3 +56,18 @@ def test_a_folder_may_come_later(tmp_path: Path) -> None:
     watch.changes()
 
     assert watch.changes() == [(tmp_path / "later" / "a", CREATED)]
+
+
+def test_of_more_files_than_are_looked_at_none_counts_as_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "abc":
+        (tmp_path / name).touch()
+    watch = Watch(tmp_path)
+    monkeypatch.setattr("legato.functions.watch.FILES", 1)
+
+    assert [watch.changes() for _ in range(3)] == [[], [], []]
+    assert len(caplog.records) == 1
+    monkeypatch.setattr("legato.functions.watch.FILES", 10)
+    (tmp_path / "a").unlink()
+    assert watch.changes() == [(tmp_path / "a", REMOVED)]
