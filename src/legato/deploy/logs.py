@@ -64,8 +64,9 @@ class Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        printable = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
-        return printable.rstrip("\n").replace("\n", "\n    ")
+        if not text.isprintable():  # looking at each character takes longer than all the rest
+            text = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+        return text.rstrip("\n").replace("\n", "\n    ")
 
 
 class JsonLines(logging.Formatter):

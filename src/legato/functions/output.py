@@ -7,12 +7,15 @@ import logging
 import os
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from legato.abc.redaction import redacted
 
 LINES = 500
 LINE_BYTES = 16_384
+"""What a longer line has more is left out."""
+AT_ONCE, PAUSE_S = 64, 0.001
+"""So many lines are taken, then whoever else the loop serves has its turn: one that prints megabytes keeps none waiting."""
 
 log: logging.Logger = logging.getLogger("legato.functions.out")
 
@@ -26,11 +29,13 @@ class Output:
 
     Attributes:
         lines: The last ones.
+        reach: Bytes of the longest secret.
     """
 
     def __init__(self, name: str, secrets: Iterable[str] = ()) -> None:
         self._name = name
         self._secrets = tuple(secrets)
+        self.reach: int = max((len(one.encode()) for one in self._secrets), default=0)
         self.lines: deque[str] = deque(maxlen=LINES)
 
     def add(self, line: str) -> None:
@@ -38,6 +43,10 @@ class Output:
         line = redacted(line, self._secrets)
         self.lines.append(line)
         log.info("%s | %s", self._name, line)
+
+    def shortened(self, text: str) -> str:
+        """What is told of the beginning of a line that is too long: no part of a secret at its end."""
+        return redacted(text, self._secrets)[: -self.reach or None][: LINE_BYTES - 1] + "…"
 
 
 class Pipe(asyncio.Protocol):
@@ -47,9 +56,15 @@ class Pipe(asyncio.Protocol):
         output: Gets the lines.
     """
 
+    _busy: ClassVar[int] = 0
+    """How many have more than they could tell at once."""
+
     def __init__(self, output: Output) -> None:
         self._output = output
+        self._lines: deque[bytes] = deque()
         self._rest = b""
+        self._skips = False
+        self._waits = False
         self._transport: Any = None
         self._ended = asyncio.get_running_loop().create_future()
 
@@ -64,20 +79,53 @@ class Pipe(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        if self._skips:  # the end of a line that was too long
+            _, newline, data = data.partition(b"\n")
+            self._skips = not newline
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LINE_BYTES:
+        if len(self._rest) > LINE_BYTES + self._output.reach:
             lines.append(self._rest)
-            self._rest = b""
-        for line in lines:
-            # AWS's client joins the lines of a traceback by \r, and sets them in by hard spaces
-            for part in line[:LINE_BYTES].decode("utf-8", "replace").split("\r"):
-                text = part.replace("\xa0", " ").rstrip()
-                if text:
-                    self._output.add(text)
+            self._rest, self._skips = b"", True
+        self._lines.extend(lines)
+        if not self._waits:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Takes some lines; the others, and what is not read yet, when it is this pipe's turn again."""
+        for _ in range(min(AT_ONCE, len(self._lines))):
+            self._tell(self._lines.popleft())
+        if bool(self._lines) != self._waits:
+            self._wait(bool(self._lines))
+        if self._waits:
+            asyncio.get_running_loop().call_later(PAUSE_S * Pipe._busy, self._go_on)
+
+    def _wait(self, waits: bool) -> None:  # noqa: FBT001
+        self._waits = waits
+        Pipe._busy += 1 if waits else -1
+        if waits:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _tell(self, line: bytes) -> None:
+        most = LINE_BYTES + self._output.reach
+        text = line[:most].decode("utf-8", "replace")
+        if len(line) > LINE_BYTES:
+            text = self._output.shortened(text)
+        # AWS's client joins the lines of a traceback by \r, and sets them in by hard spaces
+        for part in text.split("\r"):
+            shown = part.replace("\xa0", " ").rstrip()
+            if shown:
+                self._output.add(shown)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._waits:
+            self._wait(False)  # noqa: FBT003
+        while self._lines:
+            self._tell(self._lines.popleft())
         if self._rest:
-            self.data_received(b"\n")
+            self._tell(self._rest)
+        self._rest = b""
         if not self._ended.done():
             self._ended.set_result(None)
 
