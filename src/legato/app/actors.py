@@ -25,6 +25,7 @@ import msgspec
 from legato.abc.queue import Delivery, Letter, Take
 from legato.app.knobs import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from legato.app.poison import TRIES
+from legato.app.postbox import bundled
 from legato.app.runtime import Runtime
 from legato.app.seats import AT_ONCE, Seat, Seats
 from legato.app.tasks import Task, cancelled
@@ -265,25 +266,28 @@ class Actors:
     async def _spill(self, actor: Actor) -> None:
         """Puts all letters of a lane into its mailbox, and acknowledges them."""
         now = [actor.now] if actor.now is not None and not actor.now.kept else []
-        rest = list(actor.waiting)
+        works = [*now, *actor.waiting]
         actor.waiting.clear()
+        postbox, kept = self._runtime.postbox, 0
         try:
-            await self._runtime.postbox.deposit([work.event for work in (*now, *rest)])
+            for events in bundled([work.event for work in works]):
+                await postbox.deposit(events)
+                self._is_kept(actor, works[kept : kept + len(events)])
+                kept += len(events)
         except (StoreError, Unavailable) as error:
             log.warning("letters of %s could not be put into its mailbox: %s", actor.lane, error)
-            actor.waiting.extendleft(reversed(rest))
-        except BaseException:
-            actor.waiting.extendleft(reversed(rest))
-            raise
-        else:
-            self.stats["kept"] += len(now) + len(rest)
-            actor.mailed = True
-            for work in (*now, *rest):
-                if work.source.hand.get(work.delivery.letter.id) is work:
-                    work.ack()
-                work.kept = True
         finally:
+            actor.waiting.extendleft(reversed(works[max(kept, len(now)) :]))
             actor.spill = None
+
+    def _is_kept(self, actor: Actor, works: list[Work]) -> None:
+        """These lie in the mailbox now."""
+        self.stats["kept"] += len(works)
+        actor.mailed = True
+        for work in works:
+            if work.source.hand.get(work.delivery.letter.id) is work:
+                work.ack()
+            work.kept = True
 
     # -- other letters ------------------------------------------------------------------------
 

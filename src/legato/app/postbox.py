@@ -18,6 +18,9 @@ from legato.model.records import Commit, Mail
 
 log: logging.Logger = logging.getLogger("legato.runtime")
 
+AT_ONCE, BYTES_AT_ONCE = 25, 1_000_000
+"""Of mail in one commit: DynamoDB takes 100 items and 4 MB, and mail is two items, long mail more."""
+
 
 class Postbox:
     """Puts events into the mailboxes of their lanes, and sees them through.
@@ -39,7 +42,7 @@ class Postbox:
         self.in_hand: set[str] = set()
 
     async def deposit(self, events: Sequence[AnyEvent]) -> None:
-        """Keeps events, in order. Those that are known already are ignored.
+        """Keeps a bundle of events, in order. Those that are known already are ignored.
 
         Raises:
             StoreError: None of them is kept.
@@ -51,10 +54,23 @@ class Postbox:
     async def take(self, late: Sequence[tuple[AnyEvent, Task]]) -> None:
         """Keeps events whose Turns take long, and sees to it that they come to an end: no platform
         repeats them once this returns.
+
+        If it raises, or the process dies in the middle, the first ones are kept. Then the platform repeats all of
+        them, and what is kept is known: each counts once, in its place.
+
+        Raises:
+            StoreError: Some of them are not kept.
         """
-        self.in_hand.update(event.id for event, _ in late)
         for event, task in late:
             task.set_name(self._name(event))
+        start = 0
+        for events in bundled([event for event, _ in late]):
+            end = start + len(events)
+            await self._take(late[start:end])
+            start = end
+
+    async def _take(self, late: Sequence[tuple[AnyEvent, Task]]) -> None:
+        self.in_hand.update(event.id for event, _ in late)
         try:
             await self.deposit([event for event, _ in late])
         except BaseException:
@@ -86,4 +102,18 @@ class Postbox:
             self.in_hand.discard(event.id)
 
 
-__all__ = ["Postbox"]
+def bundled(events: Sequence[AnyEvent]) -> list[list[AnyEvent]]:
+    """Events, in order, in bundles that any store takes at once."""
+    bundles: list[list[AnyEvent]] = []
+    size = 0
+    for event in events:
+        length = len(journal.encode(event))
+        size += length
+        if not bundles or len(bundles[-1]) == AT_ONCE or size > BYTES_AT_ONCE:
+            bundles.append([])
+            size = length
+        bundles[-1].append(event)
+    return bundles
+
+
+__all__ = ["Postbox", "bundled"]
