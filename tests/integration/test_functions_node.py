@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from legato.functions.events import url_answer
+from legato.functions.outcome import Outcome
 from tests.integration.functions_kit import NODE, call, called, hosted, stands_still, until, write
 
 pytestmark = pytest.mark.skipif(NODE is None, reason="there is no node on this machine")
@@ -72,3 +74,67 @@ async def test_the_client_that_a_function_brings_is_used(tmp_path: Path) -> None
 
         assert b"exit status 9" in outcome.body
         assert "brought for index.handler" in host.pools["bot"].output.lines
+
+
+COMMON = """
+let late = 0;
+exports.api = { v1: { nested: async (event, context) => [context.clientContext, process.env._X_AMZN_TRACE_ID] } };
+exports.sync = () => "not heard";
+exports.after = (event, context, callback) => { setTimeout(() => late++, 20); callback(null, late); };
+exports.now = (event, context, callback) => {
+  context.callbackWaitsForEmptyEventLoop = false; setTimeout(() => {}, 60e3); callback(null, "now");
+};
+exports.rejects = (event, context, callback) => { Promise.reject(new TypeError("missed")); };
+"""
+STREAMS = """
+export const handler = awslambda.streamifyResponse(async (event, stream) => {
+  if (event === "early") throw new RangeError("early");
+  if (event.rawPath !== "/plain") {
+    const about = { statusCode: 201, headers: { "x-a": "b" }, cookies: ["c=1"] };
+    stream = awslambda.HttpResponseStream.from(stream, about);
+  } else stream.setContentType("text/x");
+  stream.write("Hello ");
+  if (event === "late") throw new RangeError("late");
+  stream.end(Buffer.from("stream"));
+});
+"""
+
+
+async def test_handlers_are_found_and_heard_as_by_awss_own_client(tmp_path: Path) -> None:
+    for name in ("api.v1.nested", "sync", "after", "now", "rejects"):
+        place = write(
+            tmp_path, name.rpartition(".")[2], COMMON, "index.js", handler=f"index.{name}"
+        )
+        (place / "index").mkdir()  # a folder is no module
+    async with hosted(tmp_path) as host:
+        outcome = await host.invoke("nested", b"1", '{"client": 1}')
+        context, trace = json.loads(outcome.body)
+        assert context == {"client": 1}
+        assert trace.startswith("Root=1-")
+        assert await call(host, "sync") is None
+        assert [await call(host, "after") for _ in range(2)] == [0, 1]
+        assert await call(host, "now") == "now"
+        outcome = await called(host, "rejects")
+        assert outcome.kind == "error"
+        assert b"Runtime.UnhandledPromiseRejection" in outcome.body
+        assert b"missed" in outcome.body
+
+
+async def test_a_handler_may_stream_its_response(tmp_path: Path) -> None:
+    write(tmp_path, "bot", STREAMS, "index.mjs")
+    async with hosted(tmp_path) as host:
+        answer = url_answer(*_streamed(await called(host, "bot", {"rawPath": "/"})))
+        assert (answer.status, answer.body) == (201, b"Hello stream")
+        assert answer.headers[:2] == ((b"x-a", b"b"), (b"set-cookie", b"c=1"))
+        answer = url_answer(*_streamed(await called(host, "bot", {"rawPath": "/plain"})))
+        assert answer.headers == ((b"content-type", b"text/x"),)
+        for when in ("early", "late"):
+            outcome = await called(host, "bot", when)
+            assert outcome.kind == "error"
+            assert json.loads(outcome.body)["errorMessage"] == when
+        assert host.meter.sums["bot"].cold_starts == 1  # the process is good for more
+
+
+def _streamed(outcome: Outcome) -> tuple[bytes, str]:
+    assert outcome.kind == "ok", outcome
+    return outcome.body, outcome.streamed

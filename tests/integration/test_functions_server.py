@@ -79,7 +79,7 @@ async def test_urls_and_invoke_are_those_of_aws_and_the_rest_is_for_this_machine
     async with serving(tmp_path) as functions, aiohttp.ClientSession() as session:
         url = f"http://127.0.0.1:{functions.port}"
         async with session.get(f"{url}/pid/a%20b/c?d=e") as answer:
-            assert (answer.status, await answer.text()) == (201, "/a b/c")
+            assert (answer.status, await answer.text()) == (201, "/a%20b/c")
             assert answer.headers.getall("set-cookie") == ["a=1", "b=2"]
             pid = int(answer.headers["x-pid"])
         invoke = "/2015-03-31/functions/pid/invocations"

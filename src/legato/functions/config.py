@@ -233,10 +233,9 @@ def _handler(
 ) -> tuple[str, Path | None]:
     """The handler as runtime clients take it, and the file it is in, if that is known."""
     if written.handler:
-        module, dot, _ = written.handler.rpartition(".")
-        if not dot:
+        if "." not in written.handler:
             raise ConfigError(f"{where}: handler={written.handler!r}: write it as bot.handler")
-        files = [folder / f"{module}{suffix}" for suffix in (".py", ".mjs", ".cjs", ".js")]
+        files = _files_of(written.handler, folder)
         return written.handler, next((file for file in files if file.is_file()), None)
     if entry is None:
         raise ConfigError(f'{where}: where is its code? Add handler = "bot.handler"')
@@ -252,6 +251,17 @@ def _handler(
     if not name:
         raise ConfigError(f"{entry} has neither a `handler` nor an `app = App(...)`")
     return f"{entry.stem}.{name}", entry
+
+
+def _files_of(handler: str, folder: Path) -> list[Path]:
+    """Where a handler may be: "package.module.name" in Python, "folder/module.object.name" in Node.js."""
+    module = folder / handler.rpartition(".")[0].replace(".", "/")
+    place, _, names = handler.rpartition("/")
+    base = folder / place / names.partition(".")[0]
+    return [
+        *(module.with_name(f"{module.name}.py"), module / "__init__.py"),
+        *(base.with_name(f"{base.name}{suffix}") for suffix in (".mjs", ".cjs", ".js")),
+    ]
 
 
 def _runtime(file: Path | None) -> str:

@@ -239,8 +239,8 @@ class Container:
             async with asyncio.timeout(left_s):
                 while True:
                     match await self._heard():
-                        case Answered(id, body, failed) if id == work.id:
-                            return self._outcome("error" if failed else "ok", body)
+                        case Answered(id, body, failed, kind) if id == work.id:
+                            return self._outcome("error" if failed else "ok", body, kind)
                         case Died(status):
                             return self._outcome("crash", self._death(status))
                         case _:
@@ -304,9 +304,9 @@ class Container:
                     self._over_memory = True
                     self.kill()
 
-    def _outcome(self, kind: str, body: bytes) -> Outcome:
+    def _outcome(self, kind: str, body: bytes, streamed: str = "") -> Outcome:
         self._kind = kind
-        return Outcome(kind, body)
+        return Outcome(kind, body, streamed)
 
     def _death(self, status: int) -> bytes:
         if self._over_memory or self._cell.out_of_memory():

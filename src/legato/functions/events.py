@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus, unquote
@@ -21,6 +24,20 @@ from msgspec import Struct
 from legato.functions.config import Function
 from legato.functions.container import REGION
 
+STREAM = "application/vnd.awslambda.http-integration-response"
+"""Content type of a streamed response whose status and headers stand before it, with eight zeros between."""
+OF_THE_CONNECTION = frozenset(
+    (
+        b"connection",
+        b"content-length",
+        b"keep-alive",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+"""Headers that are not a handler's to say."""
 TEXTS = ("text/", "application/json", "application/xml", "application/javascript")
 ACCOUNT = "000000000000"
 Pairs = list[tuple[bytes, bytes]]
@@ -58,6 +75,10 @@ def url_event(function: Function, call: HttpCall, now: datetime) -> bytes:
     for raw_name, raw_value in call.headers:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
+    if call.client:
+        headers.setdefault("x-forwarded-for", call.client)
+    headers.setdefault("x-forwarded-proto", "http")
+    headers.setdefault("x-forwarded-port", _port_of(headers.get("host", "")))
     cookies = [cookie.strip() for cookie in headers.pop("cookie", "").split(";") if cookie.strip()]
     query: dict[str, str] = {}
     for name, value in parse_qsl(call.query, keep_blank_values=True):
@@ -67,7 +88,7 @@ def url_event(function: Function, call: HttpCall, now: datetime) -> bytes:
     event: dict[str, Any] = {
         "version": "2.0",
         "routeKey": "$default",
-        "rawPath": unquote(call.path),
+        "rawPath": call.path,
         "rawQueryString": call.query,
         "headers": headers,
         "requestContext": {
@@ -79,7 +100,7 @@ def url_event(function: Function, call: HttpCall, now: datetime) -> bytes:
                 "method": call.method,
                 "path": unquote(call.path),
                 "protocol": "HTTP/1.1",
-                "sourceIp": call.client,
+                "sourceIp": _source(call.client, headers.get("x-forwarded-for", "")),
                 "userAgent": headers.get("user-agent", ""),
             },
             "requestId": str(uuid.uuid4()),
@@ -109,24 +130,79 @@ def _text_of(body: bytes, kind: str) -> str | None:
         return None
 
 
-def url_answer(body: bytes) -> HttpAnswer:
-    """What a function URL makes of a handler's result: a response if it looks like one, else JSON."""
+def _port_of(host: str) -> str:
+    """As a client has named it."""
+    _, colon, port = host.rpartition(":")
+    return port if colon and port.isdecimal() else "80"
+
+
+def _source(client: str, forwarded: str) -> str:
+    """Who has asked: a proxy on this machine says it."""
+    try:
+        ours = ip_address(client).is_loopback
+    except ValueError:
+        return client
+    return forwarded.rpartition(",")[2].strip() or client if ours else client
+
+
+def url_answer(body: bytes, streamed: str = "") -> HttpAnswer:
+    """What a function URL makes of a handler's result: a response if it looks like one; else a text as it is, and
+    anything else as JSON without spaces.
+
+    Args:
+        body: JSON; of a handler that streams, whatever that is.
+        streamed: The content type that it has said, "" for all others.
+
+    Raises:
+        ValueError, TypeError, AttributeError: It cannot be sent.
+    """
+    if streamed == STREAM:
+        about, _, data = body.partition(bytes(8))
+        value = json.loads(about or b"{}")
+        return HttpAnswer(_status(value.get("statusCode", 200)), data, _headers(value))
+    if streamed:
+        return HttpAnswer(200, body, ((b"content-type", _line(streamed)),))
     value = json.loads(body or b"null")
     if not isinstance(value, dict) or "statusCode" not in value:
-        return HttpAnswer(200, body, ((b"content-type", b"application/json"),))
-    status = value["statusCode"]
-    if not isinstance(status, int) or not 100 <= status <= 599:
-        raise ValueError("statusCode is no status")
-    content = value.get("body", "")
-    if not isinstance(content, str):
-        content = json.dumps(content)
-    data = b64decode(content, validate=True) if value.get("isBase64Encoded") else content.encode()
-    headers = [(_token(name), _line(text)) for name, text in (value.get("headers") or {}).items()]
-    headers = [pair for pair in headers if pair[0] not in {b"content-length", b"connection"}]
-    headers += [(b"set-cookie", _line(cookie)) for cookie in value.get("cookies") or ()]
-    if not any(name == b"content-type" for name, _ in headers):
-        headers.append((b"content-type", b"application/json"))
-    return HttpAnswer(status, data, tuple(headers))
+        return HttpAnswer(200, _bytes(value), ((b"content-type", b"application/json"),))
+    content = value.get("body")
+    if content is None:
+        data = b""
+    elif value.get("isBase64Encoded") and isinstance(content, str):
+        data = _decoded(content)
+    else:
+        data = _bytes(content)
+    return HttpAnswer(_status(value["statusCode"]), data, _headers(value))
+
+
+def _status(value: object) -> int:
+    if not isinstance(value, int) or not 200 <= value <= 599:
+        raise ValueError("statusCode is no status of a response")
+    return value
+
+
+def _bytes(value: object) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _decoded(text: str) -> bytes:
+    """Base64 of either alphabet; what is none of it does not count, and an end that is missing is made up for."""
+    kept = re.sub(r"[^A-Za-z0-9+/]", "", text.replace("-", "+").replace("_", "/"))
+    if len(kept) % 4 == 1:
+        kept = kept[:-1]
+    return b64decode(kept + "=" * (-len(kept) % 4))
+
+
+def _headers(value: dict[str, Any]) -> tuple[tuple[bytes, bytes], ...]:
+    given: Iterable[tuple[str, object]] = (value.get("headers") or {}).items()
+    found = [(_token(name), _line(text)) for name, text in given if text is not None]
+    found = [pair for pair in found if pair[0] not in OF_THE_CONNECTION]
+    found += [(b"set-cookie", _line(cookie)) for cookie in value.get("cookies") or ()]
+    if not any(name == b"content-type" for name, _ in found):
+        found.append((b"content-type", b"application/json"))
+    return tuple(found)
 
 
 def _token(text: object) -> bytes:
@@ -137,7 +213,7 @@ def _token(text: object) -> bytes:
 
 
 def _line(value: object) -> bytes:
-    text = str(value).encode("latin-1")
+    text = (str(value).lower() if isinstance(value, bool) else str(value)).encode("latin-1")
     if b"\r" in text or b"\n" in text or b"\0" in text:
         raise ValueError("a header holds a line break")
     return text

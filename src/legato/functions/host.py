@@ -121,8 +121,13 @@ class Host:
 
     # -- calls --------------------------------------------------------------------------------
 
-    async def invoke(self, name: str, event: bytes) -> Outcome:
+    async def invoke(self, name: str, event: bytes, client_context: str = "") -> Outcome:
         """Runs a function once and waits for it.
+
+        Args:
+            name: Of the function.
+            event: JSON.
+            client_context: What the client says of itself, as JSON; "" = nothing.
 
         Raises:
             KeyError: There is none of this name.
@@ -134,7 +139,7 @@ class Host:
             await asyncio.sleep(chaos.held_s())
             if chaos.twice():
                 self._begin(self._again(name, event))
-        return await pool.invoke(event)
+        return await pool.invoke(event, client_context)
 
     async def _again(self, name: str, event: bytes) -> None:
         try:

@@ -13,10 +13,12 @@ class Outcome(Struct, frozen=True):
     Attributes:
         kind: "ok", "error", "timeout", "crash" or "init".
         body: What the handler returned, or {"errorType": ..., "errorMessage": ...}, as JSON.
+        streamed: Content type of what a handler streamed; "" = it returned something.
     """
 
     kind: str
     body: bytes
+    streamed: str = ""
 
 
 class Lost(Exception):

@@ -117,8 +117,12 @@ class Pool:
 
     # -- a request ----------------------------------------------------------------------------
 
-    async def invoke(self, event: bytes) -> Outcome:
+    async def invoke(self, event: bytes, client_context: str = "") -> Outcome:
         """Runs the function once.
+
+        Args:
+            event: JSON.
+            client_context: What the client says of itself, as JSON.
 
         Raises:
             Busy: Too many wait.
@@ -133,18 +137,21 @@ class Pool:
                 text = failed.outcome.body.decode("utf-8", "replace")
                 self.output.add(f"INIT_REPORT Status: error\t{text}")
                 return failed.outcome
-            running = self._spawned(self._run(container, event, init_s))
+            running = self._spawned(self._run(container, self._work(event, client_context), init_s))
             outcome = await asyncio.shield(running)  # who asked may go away; what runs goes on
         return outcome
 
-    async def _run(self, container: Container, event: bytes, init_s: float) -> Outcome | None:
-        """None: the process had died before, and nothing has happened."""
-        work = Work(
+    def _work(self, event: bytes, client_context: str) -> Work:
+        return Work(
             id=str(uuid.uuid4()),
             body=event,
             deadline_ms=int((time.time() + self.function.timeout_s) * 1000),
             arn=arn_of(self.function),
+            client_context=client_context,
         )
+
+    async def _run(self, container: Container, work: Work, init_s: float) -> Outcome | None:
+        """None: the process had died before, and nothing has happened."""
         fate = self._fate
         if fate is not None and not init_s:
             fate.before_thaw(container)

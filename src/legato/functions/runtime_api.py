@@ -7,6 +7,7 @@
 
 Read on 2026-11-28: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
+A response may come in chunks, as that of a streaming handler does; what fails in the middle of it is told by trailers.
 Each answer leaves in one segment: head and body in two would wait for the client's delayed ACK, 44 ms.
 Who else on the machine connects is refused with 403: it could take a function's events, which hold what people wrote.
 """
@@ -16,17 +17,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from binascii import a2b_base64
 from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
 
+from legato.functions.chunked import dechunked
 from legato.functions.peers import Address
 
 PREFIX = "/2018-06-01/runtime/"
 HEAD_LIMIT = 65_536
 BODY_LIMIT = 6 * 1024 * 1024
-"""Bytes of a response, as at AWS."""
+"""Bytes of an event, as at AWS."""
+RESPONSE_LIMIT = BODY_LIMIT + 100
+ERROR_TYPE, ERROR_BODY = "lambda-runtime-function-error-type", "lambda-runtime-function-error-body"
 
 REASONS = {200: "OK", 202: "Accepted", 400: "Bad Request", 404: "Not Found", 411: "Length Required"}
 REASONS |= {403: "Forbidden", 413: "Payload Too Large"}
@@ -39,11 +44,16 @@ class Next(Struct, frozen=True):
 
 
 class Answered(Struct, frozen=True):
-    """What a handler returned (`failed` False) or raised, as JSON or whatever bytes it gave."""
+    """What a handler returned (`failed` False) or raised, as JSON or whatever bytes it gave.
+
+    Attributes:
+        kind: Content type of a response that was streamed, "" for any other.
+    """
 
     id: str
     body: bytes
     failed: bool
+    kind: str = ""
 
 
 class InitFailed(Struct, frozen=True):
@@ -73,12 +83,14 @@ class Work(Struct, frozen=True):
         body: The event, JSON.
         deadline_ms: When the handler must be done, Unix time.
         arn: Of the function.
+        client_context: What a client of Invoke says of itself, JSON; "" = nothing.
     """
 
     id: str
     body: bytes
     deadline_ms: int
     arn: str
+    client_context: str = ""
 
 
 class RuntimeApi:
@@ -140,10 +152,12 @@ class RuntimeApi:
         if link is None or not link.alive:
             raise ConnectionError("the process is not waiting")
         self._current = work.id
+        about = work.client_context
         link.answer(
             200,
             work.body,
-            f"Lambda-Runtime-Aws-Request-Id: {work.id}\r\n"
+            (f"Lambda-Runtime-Client-Context: {about}\r\n" if about else "")
+            + f"Lambda-Runtime-Aws-Request-Id: {work.id}\r\n"
             f"Lambda-Runtime-Deadline-Ms: {work.deadline_ms}\r\n"
             f"Lambda-Runtime-Invoked-Function-Arn: {work.arn}\r\n"
             f"Lambda-Runtime-Trace-Id: Root=1-{work.id[:8]}-{work.id.replace('-', '')[8:]}\r\n",
@@ -164,8 +178,10 @@ class RuntimeApi:
             log.warning("a process that is not its function's is refused at %s", self.address)
         return known
 
-    def asked(self, link: _Connection, method: str, path: str, body: bytes) -> None:
-        """One whole request came."""
+    def asked(
+        self, link: _Connection, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> None:
+        """One whole request came; `headers` with its trailers."""
         what = path.removeprefix(PREFIX) if path.startswith(PREFIX) else ""
         if method == "GET" and what == "invocation/next":
             self._waiting, self._current = link, ""
@@ -176,27 +192,29 @@ class RuntimeApi:
             link.answer(202, b'{"status":"OK"}')
             self._told(InitFailed(body))
         elif method == "POST" and what.startswith("invocation/"):
-            self._result(link, what, body)
+            self._result(link, what, headers, body)
         else:
             link.answer(404, _error("NotFound", "there is no such thing"))
 
     def refused(self, link: _Connection, status: int) -> None:
         """What came is too long, or has no length."""
-        text = "Response payload size exceeded maximum allowed payload size (6291556 bytes)."
+        text = (
+            f"Response payload size exceeded maximum allowed payload size ({RESPONSE_LIMIT} bytes)."
+        )
         body = _error("Function.ResponseSizeTooLarge", text)
         link.answer(status, body)
         if status == 413 and self._current:
             self._told(Answered(self._current, body, failed=True))
             self._current = ""
 
-    def _result(self, link: _Connection, what: str, body: bytes) -> None:
+    def _result(self, link: _Connection, what: str, headers: dict[str, str], body: bytes) -> None:
         _, number, kind = (*what.split("/"), "", "")[:3]
         if number != self._current or kind not in {"response", "error"}:
             link.answer(400, _error("InvalidRequestID", "this request is not under way"))
             return
         self._current = ""
         link.answer(202, b'{"status":"OK"}')
-        self._told(Answered(number, body, failed=kind == "error"))
+        self._told(_answered(number, kind, headers, body))
 
 
 class _Connection(asyncio.Protocol):
@@ -248,27 +266,52 @@ class _Connection(asyncio.Protocol):
             name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)
         }
         method, _, rest = first.partition(" ")
-        length = headers.get("content-length", "0")
-        if "transfer-encoding" in headers or not length.isdecimal():
-            return self._refuse(411)
-        if int(length) > BODY_LIMIT:
-            return self._refuse(413)
-        whole = end + 4 + int(length)
-        if len(self._buffer) < whole:
-            if "expect" in headers and len(self._buffer) == end + 4:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = self._body(end + 4, headers)
+        if body is None:
             return False
-        body = bytes(self._buffer[end + 4 : whole])
-        del self._buffer[:whole]
-        self._api.asked(self, method, rest.partition(" ")[0], body)
+        self._api.asked(self, method, rest.partition(" ")[0], headers, body)
         return bool(self._buffer) and self.alive
 
-    def _refuse(self, status: int) -> bool:
+    def _body(self, start: int, headers: dict[str, str]) -> bytes | None:
+        """The body of the first request, which leaves the buffer; None: it is not whole, or was refused."""
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            return self._streamed(start, headers)
+        length = headers.get("content-length", "0")
+        if "transfer-encoding" in headers or not length.isdecimal():
+            self._refuse(411)
+            return None
+        if int(length) > RESPONSE_LIMIT:
+            self._refuse(413)
+            return None
+        whole = start + int(length)
+        if len(self._buffer) < whole:
+            if "expect" in headers and len(self._buffer) == start:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            return None
+        body = bytes(self._buffer[start:whole])
+        del self._buffer[:whole]
+        return body
+
+    def _streamed(self, start: int, headers: dict[str, str]) -> bytes | None:
+        try:
+            found = dechunked(self._buffer, start, RESPONSE_LIMIT)
+        except OverflowError:
+            self._refuse(413)
+            return None
+        except ValueError:
+            self._refuse(400)
+            return None
+        if found is None:
+            return None
+        headers.update(found.trailers)
+        del self._buffer[: found.end]
+        return found.body
+
+    def _refuse(self, status: int) -> None:
         self._buffer.clear()
         self._api.refused(self, status)
         if self._transport is not None:
             self._transport.close()
-        return False
 
     def answer(self, status: int, body: bytes, headers: str = "") -> None:
         """Sends a whole response in one segment."""
@@ -278,6 +321,19 @@ class _Connection(asyncio.Protocol):
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             )
             self._transport.write(head.encode("latin-1") + body)
+
+
+def _answered(id: str, kind: str, headers: dict[str, str], body: bytes) -> Answered:
+    if kind == "error":
+        return Answered(id, body, failed=True)
+    if ERROR_TYPE in headers:  # a handler that had begun to stream
+        try:
+            body = a2b_base64(headers.get(ERROR_BODY, ""))
+        except ValueError:
+            body = _error("Function.Unknown", "it failed in the middle of its response")
+        return Answered(id, body, failed=True)
+    streams = headers.get("lambda-runtime-function-response-mode", "").lower() == "streaming"
+    return Answered(id, body, failed=False, kind=headers.get("content-type", "") if streams else "")
 
 
 def _error(kind: str, text: str) -> bytes:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+from base64 import b64decode
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
@@ -114,7 +115,7 @@ class Front:
 
     async def _invoke(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         name, _, what = path.removeprefix(INVOKE).partition("/")
-        name = unquote(name).split(":")[-1]
+        name = _named(unquote(name))
         event = await read_body(scope, receive, BODY_LIMIT) or b"{}"
         if what != "invocations" or name not in self._host.functions:
             await _refused(send, 404, "ResourceNotFoundException", f"Function not found: {name}")
@@ -124,25 +125,36 @@ class Front:
         except ValueError:
             await _refused(send, 400, "InvalidRequestContentException", "the event is no JSON")
             return
-        kind = dict(scope["headers"]).get(b"x-amz-invocation-type", b"RequestResponse")
+        headers = dict(scope["headers"])
+        kind = headers.get(b"x-amz-invocation-type", b"RequestResponse")
+        try:
+            about = _client_context(headers.get(b"x-amz-client-context", b""))
+        except ValueError:
+            text = "Client context must be a valid Base64-encoded JSON object."
+            await _refused(send, 400, "InvalidRequestContentException", text)
+            return
         if kind == b"DryRun":
             await answer(send, 204)
         elif kind == b"Event":
             taken = self._host.send(name, event)
             await answer(send, 202 if taken else 429)
         else:
-            await self._requested(name, event, send)
+            await self._requested(name, event, about, send)
 
-    async def _requested(self, name: str, event: bytes, send: Send) -> None:
+    async def _requested(self, name: str, event: bytes, about: str, send: Send) -> None:
         try:
-            outcome = await self._host.invoke(name, event)
+            outcome = await self._host.invoke(name, event, about)
         except Busy:
             await _refused(send, 429, "TooManyRequestsException", "Rate Exceeded.")
             return
         except ConfigError as error:
             await _refused(send, 502, "InvalidRuntimeException", str(error))
             return
-        headers = [JSON, (b"x-amz-executed-version", b"$LATEST")]
+        streamed = (b"content-type", outcome.streamed.encode("latin-1", "replace"))
+        headers = [
+            streamed if outcome.streamed else JSON,
+            (b"x-amz-executed-version", b"$LATEST"),
+        ]
         if outcome.kind != "ok":
             headers.append((b"x-amz-function-error", b"Unhandled"))
         await answer(send, 200, outcome.body, tuple(headers))
@@ -177,13 +189,35 @@ class Front:
         }
 
 
+def _named(text: str) -> str:
+    """A function by what Invoke calls it: its name or its ARN, with or without account and version."""
+    words = text.split(":")
+    if len(words) > 2 and "function" in words[:-1]:
+        words = words[words.index("function") + 1 :]
+    return words[0]
+
+
+def _client_context(value: bytes) -> str:
+    """What a client says of itself, as JSON in a line; "" = nothing.
+
+    Raises:
+        ValueError: It is no JSON object.
+    """
+    if not value:
+        return ""
+    text = b64decode(value, validate=True)
+    if not text.strip().startswith(b"{"):
+        raise ValueError("no object")
+    return json.dumps(json.loads(text))
+
+
 def _answered(name: str, outcome: Outcome) -> HttpAnswer:
     """What a client is told of an invocation: nothing of why it failed."""
     if outcome.kind == "timeout":
         return _message(504, "Gateway Timeout")
     if outcome.kind == "ok":
         try:
-            return url_answer(outcome.body)
+            return url_answer(outcome.body, outcome.streamed)
         except (ValueError, AttributeError, TypeError) as error:
             log.warning("%s: what the handler returned is no response: %s", name, error)
     return _message(502, "Internal Server Error")

@@ -155,3 +155,25 @@ def test_a_slip_in_a_function_toml_is_told_with_what_was_meant(
 
     assert says in str(refused.value)
     assert str(tmp_path / "one" / "function.toml") in str(refused.value)
+
+
+def test_a_handler_may_be_in_a_package_or_a_folder(tmp_path: Path) -> None:
+    for name, handler, file in (
+        ("package", "shop.orders.handler", "shop/orders.py"),
+        ("init", "shop.handler", "shop/__init__.py"),
+        ("folder", "src/app.handler", "src/app.py"),
+        ("nested", "src/index.api.v1.handler", "src/index.mjs"),
+    ):
+        place = tmp_path / name / file
+        place.parent.mkdir(parents=True)
+        place.write_text("import wsgiref.util\n" if place.suffix == ".py" else "")
+        (tmp_path / name / "function.toml").write_text(f'handler = "{handler}"')
+
+    found = load_functions(tmp_path)
+    assert [found[name].runtime for name in ("package", "init", "folder", "nested")] == [
+        "python",
+        "python",
+        "python",
+        "nodejs",
+    ]
+    assert found["package"].preload == found["folder"].preload == ("wsgiref.util",)

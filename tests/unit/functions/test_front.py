@@ -1,8 +1,10 @@
 """Which answers there are, without a process."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -28,9 +30,11 @@ class Scripted(Host):
         super().__init__({"bot": bot}, Options(limits=Limits()))
         self.ends = ends
         self.events: list[Any] = []
+        self.contexts: list[str] = []
 
-    async def invoke(self, name: str, event: bytes) -> Outcome:
+    async def invoke(self, name: str, event: bytes, client_context: str = "") -> Outcome:
         self.events.append(json.loads(event))
+        self.contexts.append(client_context)
         if isinstance(self.ends, Exception):
             raise self.ends
         assert isinstance(self.ends, Outcome)
@@ -93,6 +97,39 @@ async def test_invoke_refuses_what_is_no_json_and_functions_that_are_not_there()
     assert (await asked(ok, "POST", f"{INVOKE}/more", b"{}")).status == 404
     assert (await asked(ok, "POST", "/", b"{}")).status == 405
     assert (await asked(ok, "GET", "/nothing")).status == 404
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bot:live",
+        "bot:$LATEST",
+        "000000000000:function:bot",
+        "arn:aws:lambda:local:000000000000:function:bot",
+        "arn:aws:lambda:local:000000000000:function:bot:live",
+    ],
+)
+async def test_invoke_knows_a_function_by_all_its_names(name: str) -> None:
+    path = INVOKE.replace("bot", quote(name, safe=""))
+
+    assert (await asked(Outcome("ok", b"1"), "POST", path, b"{}")).body == b"1"
+
+
+async def test_invoke_hands_on_what_a_client_says_of_itself() -> None:
+    host = Scripted(Outcome("ok", b"\xff", "image/x"))
+
+    async def local(scope: Any, receive: Any, send: Any) -> None:
+        await Front(host, PRICES["own"])(scope | {"client": ("127.0.0.1", 1)}, receive, send)
+
+    about = base64.b64encode(b'{"custom":\n {"a": 1}}').decode()
+    answer = await request(local, "POST", INVOKE, b"{}", headers={"x-amz-client-context": about})
+    assert (answer.body, answer.headers["content-type"]) == (b"\xff", "image/x")
+    assert host.contexts == ['{"custom": {"a": 1}}']
+    for wrong in ("!", base64.b64encode(b"[1]").decode(), base64.b64encode(b"{").decode()):
+        answer = await request(
+            local, "POST", INVOKE, b"{}", headers={"x-amz-client-context": wrong}
+        )
+        assert answer.status == 400
 
 
 async def test_a_body_of_more_than_6_mb_is_refused() -> None:

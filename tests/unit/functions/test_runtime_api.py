@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from legato.functions.runtime_api import (
-    BODY_LIMIT,
+    RESPONSE_LIMIT,
     Answered,
     InitFailed,
     Next,
@@ -72,6 +72,7 @@ async def test_work_is_given_in_one_segment_and_its_answer_is_told() -> None:
         assert b"Lambda-Runtime-Aws-Request-Id: 0a1b2c3d-1\r\n" in whole
         assert b"Lambda-Runtime-Deadline-Ms: 1234\r\n" in whole
         assert b"Lambda-Runtime-Invoked-Function-Arn: arn:x\r\n" in whole
+        assert b"Client-Context" not in whole
 
         client.sends("POST", "invocation/0a1b2c3d-1/response", b"2")
         assert (await client.gets()).startswith(b"HTTP/1.1 202 ")
@@ -122,7 +123,7 @@ async def test_an_answer_that_is_too_long_is_the_handlers_failure() -> None:
         api.give(WORK)
         await client.gets()
         head = f"POST {BASE}invocation/{WORK.id}/response HTTP/1.1\r\nContent-Length: "
-        client.writer.write(f"{head}{BODY_LIMIT + 1}\r\n\r\n".encode())
+        client.writer.write(f"{head}{RESPONSE_LIMIT + 1}\r\n\r\n".encode())
         assert b" 413 " in await client.gets()
         answered = told[1]
         assert isinstance(answered, Answered)
@@ -130,10 +131,60 @@ async def test_an_answer_that_is_too_long_is_the_handlers_failure() -> None:
         assert b"ResponseSizeTooLarge" in answered.body
 
 
+STREAMS = (
+    "Transfer-Encoding: chunked\r\nContent-Type: text/x\r\n"
+    "Lambda-Runtime-Function-Response-Mode: streaming\r\n\r\n"
+)
+FAILED = b"Lambda-Runtime-Function-Error-Type: E\r\nLambda-Runtime-Function-Error-Body: ?\r\n\r\n"
+BROKEN = (
+    b'{"errorMessage":"it failed in the middle of its response","errorType":"Function.Unknown"}'
+)
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (b"1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", (b"abc", False, "text/x")),
+        (b"1\r\na\r\n0\r\n" + FAILED.replace(b"?", b"e30="), (b"{}", True, "")),
+        (b"0\r\n" + FAILED.replace(b"?", b"e30"), (BROKEN, True, "")),
+    ],
+)
+async def test_a_response_may_be_streamed_and_fail_in_the_middle(
+    sent: bytes, answered: tuple[bytes, bool, str]
+) -> None:
+    async with opened() as (api, client, told):
+        client.sends("GET", "invocation/next")
+        await next_of(told, 1)
+        api.give(WORK)
+        await client.gets()
+        head = f"POST {BASE}invocation/{WORK.id}/response HTTP/1.1\r\n{STREAMS}"
+        client.writer.write(head.encode() + sent[:4])
+        await asyncio.sleep(0.01)
+        client.writer.write(sent[4:])
+        assert b" 202 " in await client.gets()
+        body, failed, kind = answered
+        assert told[1:] == [Answered(WORK.id, body, failed=failed, kind=kind)]
+
+
+async def test_a_stream_that_is_too_long_is_the_handlers_failure() -> None:
+    async with opened() as (api, client, told):
+        client.sends("GET", "invocation/next")
+        await next_of(told, 1)
+        api.give(WORK)
+        await client.gets()
+        head = f"POST {BASE}invocation/{WORK.id}/response HTTP/1.1\r\n{STREAMS}"
+        client.writer.write(f"{head}{RESPONSE_LIMIT + 1:x}\r\n".encode())
+        assert b" 413 " in await client.gets()
+        answered = told[1]
+        assert isinstance(answered, Answered)
+        assert answered.failed
+
+
 async def test_what_is_no_request_of_a_runtime_is_refused() -> None:
     for text, status in (
         (b"GET /elsewhere HTTP/1.1\r\n\r\n", b" 404 "),
-        (b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b" 411 "),
+        (b"POST /x HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", b" 411 "),
+        (b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nmany\r\n", b" 400 "),
         (b"POST /x HTTP/1.1\r\nContent-Length: many\r\n\r\n", b" 411 "),
         (b"x" * 70_000, b""),
     ):
