@@ -150,15 +150,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", metavar="HOST:PORT", help="where the web server listens")
     _add_store(parser)
     parser.add_argument("--public-url", metavar="URL", help="webhooks come to URL/<platform>")
-    parser.add_argument("--cache", metavar="N", help="conversations kept in memory, 0 for none")
-    parser.add_argument(
-        "--drain",
-        metavar="SECONDS",
-        type=_seconds,
-        default=8.0,
-        help="how long an end may take (8)",
-    )
-    parser.add_argument("--verbose", action="store_true", help="log everything")
+    _add_cache(parser)
+    _add_end(parser)
 
 
 def _add_gateway(parser: argparse.ArgumentParser) -> None:
@@ -177,38 +170,16 @@ def _add_gateway(parser: argparse.ArgumentParser) -> None:
         "--share-port", action="store_true", help="several gateways listen at this address"
     )
     parser.add_argument("--public-url", metavar="URL", help="sets webhooks to URL/<platform>")
-    parser.add_argument(
-        "--drain",
-        metavar="SECONDS",
-        type=_seconds,
-        default=8.0,
-        help="how long an end may take (8)",
-    )
-    parser.add_argument("--verbose", action="store_true", help="log everything")
+    _add_end(parser)
 
 
 def _add_worker(parser: argparse.ArgumentParser) -> None:
     _add_target(parser)
     parser.add_argument("--queue", metavar="URL", help="where updates come from, as in amqp://host")
     _add_store(parser, CLUSTER_STORE)
-    parser.add_argument("--listen", metavar="HOST:PORT", help="where metrics and health are served")
-    parser.add_argument("--name", default="", help="of this process, in logs (the machine's)")
-    parser.add_argument(
-        "--heartbeat",
-        metavar="SECONDS",
-        type=float,
-        default=1.0,
-        help="whoever dies is followed within three of them (1)",
-    )
-    parser.add_argument("--cache", metavar="N", help="conversations kept in memory, 0 for none")
-    parser.add_argument(
-        "--drain",
-        metavar="SECONDS",
-        type=_seconds,
-        default=8.0,
-        help="how long an end may take (8)",
-    )
-    parser.add_argument("--verbose", action="store_true", help="log everything")
+    _add_member(parser)
+    _add_cache(parser)
+    _add_end(parser)
 
 
 def _add_listen(parser: argparse.ArgumentParser) -> None:
@@ -220,16 +191,8 @@ def _add_listen(parser: argparse.ArgumentParser) -> None:
         help="where updates go: amqp://... (default: LEGATO_QUEUE), or the https://... of a function",
     )
     _add_store(parser, CLUSTER_STORE)
-    parser.add_argument("--listen", metavar="HOST:PORT", help="where metrics and health are served")
-    parser.add_argument("--name", default="", help="of this process, in logs (the machine's)")
-    parser.add_argument(
-        "--heartbeat",
-        metavar="SECONDS",
-        type=float,
-        default=1.0,
-        help="whoever dies is followed within three of them (1)",
-    )
-    parser.add_argument("--verbose", action="store_true", help="log everything")
+    _add_member(parser)
+    _add_verbose(parser)
 
 
 def _add_functions(parser: argparse.ArgumentParser) -> None:
@@ -336,6 +299,38 @@ def _add_store(
     parser: argparse.ArgumentParser, example: str = "sqlite:///bot.db, postgresql://..."
 ) -> None:
     parser.add_argument("--store", metavar="URL", help=f"as in {example}")
+
+
+def _add_member(parser: argparse.ArgumentParser) -> None:
+    """What the processes of a cluster are told."""
+    parser.add_argument("--listen", metavar="HOST:PORT", help="where metrics and health are served")
+    parser.add_argument("--name", default="", help="of this process, in logs (the machine's)")
+    parser.add_argument(
+        "--heartbeat",
+        metavar="SECONDS",
+        type=float,
+        default=1.0,
+        help="whoever dies is followed within three of them (1)",
+    )
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", metavar="N", help="conversations kept in memory, 0 for none")
+
+
+def _add_end(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--drain",
+        metavar="SECONDS",
+        type=_seconds,
+        default=8.0,
+        help="how long an end may take (8)",
+    )
+    _add_verbose(parser)
+
+
+def _add_verbose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--verbose", action="store_true", help="log everything")
 
 
 def _seconds(text: str) -> float:

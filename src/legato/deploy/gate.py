@@ -24,7 +24,8 @@ from legato.deploy.lifecycle import Stopped, Stopping
 from legato.deploy.logs import log_form
 from legato.deploy.monitoring import Monitoring
 from legato.deploy.parts import hosted_platforms, make_queue, make_store
-from legato.deploy.process import DRAIN_S, SETUP_AGAIN_S
+from legato.deploy.patience import patiently
+from legato.deploy.process import DRAIN_S
 from legato.deploy.serving import Serving, bound, url_of
 from legato.deploy.shell import logging_to, loop_factory
 from legato.deploy.signature import signature
@@ -234,20 +235,7 @@ class _Gate:
         task.add_done_callback(done)
 
     async def _again(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Does something that may fail for a while, until it is done."""
-        tries = 0
-        while True:
-            try:
-                await work()
-            except (Unavailable, StoreError) as error:
-                pause_s = SETUP_AGAIN_S[min(tries, len(SETUP_AGAIN_S) - 1)]
-                log.warning("%s: %s; trying again in %d s", what, error, pause_s)
-                tries += 1
-                await self._clock.sleep(pause_s)
-            else:
-                if tries:
-                    log.info("%s can be reached", what)
-                return
+        await patiently(what, work, clock=self._clock, log=log, away=(Unavailable, StoreError))
 
     async def _prepare(
         self, ingress: Ingress, store: Store, http: Transport, stopping: Stopping

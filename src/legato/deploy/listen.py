@@ -33,14 +33,13 @@ from legato.deploy.logs import log_form
 from legato.deploy.measures import Sample
 from legato.deploy.monitoring import Monitoring
 from legato.deploy.parts import hosted_platforms, make_queue, make_store
+from legato.deploy.patience import patiently
 from legato.deploy.serving import Serving, bound, url_of
 from legato.deploy.shell import logging_to, loop_factory
 from legato.deploy.transport import Transport
-from legato.errors import ConfigError, StoreUnavailable, Unavailable
+from legato.errors import ConfigError
 
 log: logging.Logger = logging.getLogger("legato.listen")
-
-CONNECT_AGAIN_S = 2.0
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -163,11 +162,11 @@ class _Listen:
             platforms = self._listened()
             if listening is not None:
                 server = self._status(listening, stopping)
-            await stopping.unless(self._again(store.open))
+            await stopping.unless(self._again("the store", store.open))
             for platform in platforms:
-                await stopping.unless(self._again(partial(platform.load, store)))
+                await stopping.unless(self._again("the store", partial(platform.load, store)))
                 carrier.check(platform)
-            await stopping.unless(self._again(carrier.open))
+            await stopping.unless(self._again("where updates go", carrier.open))
             listener = Listener(
                 self._app.name,
                 platforms,
@@ -188,16 +187,8 @@ class _Listen:
             for part in (carrier, http, store, self._monitoring):
                 await part.close()
 
-    async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Does it as soon as it can be done: a store or broker that is away is waited for."""
-        while True:
-            try:
-                await work()
-            except (StoreUnavailable, Unavailable) as error:
-                log.warning("%s; trying again", error)
-                await self._clock.sleep(CONNECT_AGAIN_S)
-            else:
-                return
+    async def _again(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        await patiently(what, work, clock=self._clock, log=log)
 
     async def _end(self, listener: Listener | None, server: Serving | None) -> None:
         if listener is not None:

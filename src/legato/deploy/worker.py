@@ -33,13 +33,14 @@ from legato.deploy.logs import JsonLines, log_form
 from legato.deploy.measures import Sample
 from legato.deploy.monitoring import Monitoring
 from legato.deploy.parts import hosted_platforms, make_queue, make_store
-from legato.deploy.process import DRAIN_S, SETUP_AGAIN_S
+from legato.deploy.patience import patiently
+from legato.deploy.process import DRAIN_S
 from legato.deploy.serving import Serving, bound, url_of
 from legato.deploy.shell import logging_to, loop_factory
 from legato.deploy.sources import of_runtime, of_worker
 from legato.deploy.topology import Layout, Topology
 from legato.deploy.transport import Transport
-from legato.errors import ConfigError, StoreUnavailable, Unavailable
+from legato.errors import ConfigError
 
 log: logging.Logger = logging.getLogger("legato.worker")
 
@@ -209,17 +210,7 @@ class _Worker:
         await self._again("the store", runtime.start)
 
     async def _again(self, what: str, work: Callable[[], Awaitable[object]]) -> None:
-        tries = 0
-        while True:
-            try:
-                await work()
-            except (Unavailable, StoreUnavailable) as error:
-                pause_s = SETUP_AGAIN_S[min(tries, len(SETUP_AGAIN_S) - 1)]
-                log.warning("%s: %s; trying again in %d s", what, error, pause_s)
-                tries += 1
-                await self._clock.sleep(pause_s)
-            else:
-                return
+        await patiently(what, work, clock=self._clock, log=log)
 
     async def _end(
         self, runtime: Runtime, duties: Duties, membership: Membership, server: Serving | None
