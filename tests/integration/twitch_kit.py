@@ -2,21 +2,16 @@
 
 import asyncio
 import json
-import os
-import shutil
 import ssl
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
-import pytest
 
 from legato.testing.fake_twitch import FakeTwitch
-from tests.servers._process import kept
+from tests.integration.npm_kit import installed
 
 TMI = "tmi.js@1.8.5"
 SCRIPT = Path(__file__).with_name("tmi_user.js")
@@ -122,22 +117,8 @@ def chat(channel: str, user: str, transport: dict[str, str]) -> dict[str, object
 
 
 def tmi_path() -> Path:
-    """Where tmi.js is, installed once in a folder that stays."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        if "CI" in os.environ:
-            pytest.fail("tmi.js needs node and npm")
-        pytest.skip("tmi.js needs node and npm")
-    cache = kept("npm") / TMI
-    found = cache / "node_modules" / "tmi.js"
-    if not found.exists():
-        with tempfile.TemporaryDirectory(dir=cache.parent) as folder:
-            command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-            subprocess.run([*command, f"--prefix={folder}", TMI], check=True, capture_output=True)
-            with suppress(OSError):  # another process was quicker
-                Path(folder).replace(cache)
-            Path(folder).mkdir(exist_ok=True)
-    return found
+    """Where tmi.js is."""
+    return installed(TMI) / "node_modules" / "tmi.js"
 
 
 class Tmi:
