@@ -17,17 +17,15 @@ from legato.errors import Forged, Malformed, Unavailable, Unsupported
 from legato.model.events import (
     Address,
     Attachment,
-    ButtonPressed,
     Contact,
-    Event,
     File,
     Location,
-    MessageReceived,
     Photo,
     User,
 )
-from legato.model.messages import Delete, Edit, Outgoing, Pin, Raw, React, Send, Typing
+from legato.model.messages import Outgoing, Raw, Typing
 from legato.model.records import Call
+from legato.platforms._own import call_of, pressed, wrote
 from legato.platforms._text import clean
 from legato.platforms.console.screen import (
     Key,
@@ -44,7 +42,6 @@ PERSON = User("you", "You", roles=("owner",))
 SHOWN = 100
 """Messages whose buttons can still be pressed and whose edits are recognised."""
 
-_COMMAND = re.compile(r"([\w-]{1,64})(?:@\w{1,64})?(?:\s+(.*))?", re.DOTALL)
 _ATTACHED = re.compile(r"\[(photo|file|location|contact):\s*(.*?)\s*\]")
 
 
@@ -132,40 +129,16 @@ class Console(Platform):
             line = _lines.decode(body)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise Malformed(f"console update: {error}") from error
-        event_id = f"{self.name}:{self.bot}:{line.id}"
         place = Address(self.name, self.bot, PERSON.id, PERSON.id)
-        event: Event
         if line.data:
-            event = ButtonPressed(
-                id=event_id,
-                place=place,
-                user=PERSON,
-                at_ms=line.at_ms,
-                data=line.data,
-                message_id=line.message,
-                private=True,
+            return pressed(
+                place, PERSON, line.at_ms, data=line.data, message=line.message, id=line.id
             )
-            return Parsed((event,), kind="button")
         text, attachments = _attached(line.text)
-        command, args = self._command(text)
-        event = MessageReceived(
-            id=event_id,
-            place=place,
-            user=PERSON,
-            at_ms=line.at_ms,
-            text=text,
-            message_id=line.id,
-            command=command,
-            args=args,
-            attachments=attachments,
-            private=True,
-        )
-        return Parsed((event,), kind="message")
-
-    def _command(self, text: str) -> tuple[str, str]:
-        prefix = next((p for p in self._prefixes if text.startswith(p)), "")
-        match = _COMMAND.fullmatch(text, len(prefix)) if prefix else None
-        return (match[1].lower(), (match[2] or "").strip()) if match else ("", "")
+        return wrote(
+            place, PERSON, line.at_ms, text, line.id,
+            prefixes=self._prefixes, attachments=attachments,
+        )  # fmt: skip
 
     async def listen(self, sink: Sink, http: HttpClient, store: Store) -> None:
         """Reads lines until there are no more; each goes to the bot once the last was taken."""
@@ -218,31 +191,11 @@ class Console(Platform):
     # -- out ----------------------------------------------------------------------------------
 
     def render(self, out: Outgoing, place: Address) -> list[Call]:
-        if isinstance(out, Send):
-            params = params_of(out.message)
-            reply = out.message.reply_to
-            if reply.startswith("ref:"):
-                return [Call("say", params, target=reply, fill="reply_to", result="message")]
-            if reply:
-                params["reply_to"] = reply
-            return [Call("say", params, result="message")]
         if isinstance(out, Typing):
             return []
         if isinstance(out, Raw):
             raise Unsupported(f"the console has no method {out.method[:80]!r}")
-        params = {}
-        if isinstance(out, Edit):
-            params = params_of(out.message)
-        elif isinstance(out, React):
-            params = {"emoji": clean(out.emoji)}
-        elif isinstance(out, Pin):
-            params = {"pinned": out.pinned}
-        else:
-            assert isinstance(out, Delete)
-        method = type(out).__name__.lower()
-        if out.target.startswith("ref:"):
-            return [Call(method, params, target=out.target, fill="message", idempotent=True)]
-        return [Call(method, params | {"message": out.target}, idempotent=True)]
+        return [call_of(out, params_of)]
 
     async def send(self, call: Call, place: Address, http: HttpClient) -> Verdict:
         try:

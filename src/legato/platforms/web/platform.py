@@ -16,20 +16,17 @@ from legato.errors import Forged, Malformed, Unsupported
 from legato.model.events import (
     Address,
     Attachment,
-    ButtonPressed,
     Contact,
-    Event,
     Location,
-    MessageReceived,
     User,
 )
-from legato.model.messages import Edit, Message, Outgoing, Pin, Raw, React, Send, Typing
+from legato.model.messages import Message, Outgoing, Raw, Typing
 from legato.model.records import Call
 from legato.platforms._markup import html, markdown
+from legato.platforms._own import call_of, pressed, wrote
 from legato.platforms._text import clean
 from legato.platforms.web.rooms import Entry, Room, Rooms
 
-_COMMAND = re.compile(r"([\w-]{1,64})(?:@\w{1,64})?(?:\s+(.*))?", re.DOTALL)
 _HREF = re.compile(r'<a\s+href="((?:https?://|mailto:|tel:)[^"]*)">')
 _PLAIN_TAGS = frozenset(("b", "i", "code", "pre", "a"))
 
@@ -135,63 +132,22 @@ class Web(Platform):
         if not said.user:
             raise Malformed("web update: it has no user")
         who = User(said.user, "Guest")
-        event_id, place = f"web:page:{said.id}", Address("web", "page", said.user, said.user)
-        event: Event
+        place = Address(self.name, self.bot, said.user, said.user)
         if said.data:
-            event = ButtonPressed(
-                id=event_id,
-                place=place,
-                user=who,
-                at_ms=said.at_ms,
-                data=said.data,
-                message_id=said.message,
-                private=True,
-            )
-            return Parsed((event,), kind="button")
-        command, args = self._command(said.text)
-        event = MessageReceived(
-            id=event_id,
-            place=place,
-            user=who,
-            at_ms=said.at_ms,
-            text=said.text,
-            message_id=said.id,
-            command=command,
-            args=args,
-            attachments=_attachments(said, who),
-            private=True,
-        )
-        return Parsed((event,), kind="message")
-
-    def _command(self, text: str) -> tuple[str, str]:
-        prefix = next((p for p in self._prefixes if text.startswith(p)), "")
-        match = _COMMAND.fullmatch(text, len(prefix)) if prefix else None
-        return (match[1].lower(), (match[2] or "").strip()) if match else ("", "")
+            return pressed(place, who, said.at_ms, data=said.data, message=said.message, id=said.id)
+        return wrote(
+            place, who, said.at_ms, said.text, said.id,
+            prefixes=self._prefixes, attachments=_attachments(said, who),
+        )  # fmt: skip
 
     # -- out ----------------------------------------------------------------------------------
 
     def render(self, out: Outgoing, place: Address) -> list[Call]:
-        if isinstance(out, Send):
-            params = _params(out.message)
-            reply = out.message.reply_to
-            if reply.startswith("ref:"):
-                return [Call("say", params, target=reply, fill="reply_to", result="message")]
-            return [Call("say", params | {"reply_to": reply}, result="message")]
         if isinstance(out, Typing):
             return [Call("typing", idempotent=True)]
         if isinstance(out, Raw):
             raise Unsupported(f"the web chat has no method {out.method[:80]!r}")
-        params = {}
-        if isinstance(out, Edit):
-            params = _params(out.message)
-        elif isinstance(out, React):
-            params = {"emoji": clean(out.emoji)}
-        elif isinstance(out, Pin):
-            params = {"pinned": out.pinned}
-        method = type(out).__name__.lower()
-        if out.target.startswith("ref:"):
-            return [Call(method, params, target=out.target, fill="message", idempotent=True)]
-        return [Call(method, params | {"message": out.target}, idempotent=True)]
+        return [call_of(out, _params)]
 
     async def send(self, call: Call, place: Address, http: HttpClient) -> Verdict:
         return self.carry_out(self.room(place.chat), call, self._next_id)
