@@ -133,6 +133,50 @@ async def test_a_module_that_cannot_be_shared_is_the_functions_own_affair(tmp_pa
         assert zygote.missing == ["no_such_module"]
 
 
+TICKS = """
+import queue, threading
+asked = queue.Queue()
+def run():
+    while True:
+        asked.get().set()
+thread = threading.Thread(target=run, daemon=True)
+thread.start()
+"""
+ASKS = """
+import json, os, threading
+import starts_a_thread
+def handler(event, context):
+    answered = threading.Event()
+    starts_a_thread.asked.put(answered)
+    return answered.wait(5)
+"""
+
+
+async def test_a_module_that_starts_a_thread_has_it_in_each_process(tmp_path: Path) -> None:
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "starts_a_thread.py").write_text(TICKS)
+    (modules / "imports_it.py").write_text("import starts_a_thread")
+    own = modules / "python"
+    own.write_text(f'#!/bin/sh\nPYTHONPATH={modules} exec {sys.executable} "$@"\n')
+    own.chmod(0o755)
+    preload = ["imports_it", "starts_a_thread", "wsgiref"]
+    write(tmp_path / "bots", "bot", ASKS, preload=preload, python=str(own))
+    async with hosted(tmp_path / "bots") as host:
+        assert [await call(host, "bot") for _ in range(2)] == [True, True]
+
+
+async def test_what_a_function_has_vendored_goes_before_what_is_installed(tmp_path: Path) -> None:
+    code = "import msgspec\ndef handler(event, context):\n    return msgspec.WHOSE"
+    place = write(tmp_path, "bot", code, env={"PYTHONPATH": "vendor"})
+    (place / "vendor" / "msgspec").mkdir(parents=True)
+    (place / "vendor" / "msgspec" / "__init__.py").write_text("WHOSE = 'its own'")
+    code = f"import sys\nsys.path.insert(0, '{place}/vendor')\n{code}"
+    write(tmp_path, "other", code)
+    async with hosted(tmp_path) as host:
+        assert [await call(host, name) for name in ("bot", "other")] == ["its own"] * 2
+
+
 async def test_a_zygote_without_children_ends_after_a_while() -> None:
     zygotes = Zygotes(free_s=0.01)
     try:

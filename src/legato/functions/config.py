@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
+import os
 import re
 import sys
 import tomllib
@@ -22,6 +24,8 @@ ENV_BYTES = 65_536
 """As JSON, in which it goes to the process that forks: one that is too large must not end that one."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_OURS = frozenset({"-", "2015-03-31", "healthz"})
+"""Addresses that are not a function's; see legato.functions.server."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -184,6 +188,10 @@ def _made(name: str, folder: Path, written: Written, entry: Path | None) -> Func
         raise ConfigError(
             f"{where}: {name!r} is no name: letters, digits, - and _ only, 64 at most"
         )
+    if name in _OURS:
+        raise ConfigError(
+            f"{where}: {name!r} is an address of the runtime itself: give another name"
+        )
     _check_numbers(written, where)
     handler, file = _handler(written, folder, entry, where)
     runtime = written.runtime or _runtime(file)
@@ -224,8 +232,9 @@ _LEAST = {
 
 def _check_numbers(written: Written, where: Path) -> None:
     for name, least in _LEAST.items():
-        if not getattr(written, name) >= least:
-            raise ConfigError(f"{where}: {name} is at least {least}")
+        value = getattr(written, name)
+        if not value >= least or not math.isfinite(value):
+            raise ConfigError(f"{where}: {name} is at least {least}, and no infinity")
 
 
 def _handler(
@@ -272,7 +281,9 @@ def _preload(written: Written, file: Path | None, folder: Path) -> tuple[str, ..
     if written.preload is not None:
         return tuple(sorted(written.preload))
     tree = discover.parsed(file) if file is not None else None
-    return discover.imports_of(tree, folder) if tree is not None else ()
+    vendored = written.env.get("PYTHONPATH", "").split(os.pathsep)
+    folders = [folder, *(folder / one for one in vendored if one)]
+    return discover.imports_of(tree, folders) if tree is not None else ()
 
 
 def _secrets(file: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 PYTHON_FILES = ("bot.py", "main.py", "app.py", "handler.py", "lambda_function.py", "index.py")
@@ -61,9 +62,13 @@ def seems_to_have(file: Path) -> str:
     return next((name for name in (*HANDLERS, "App") if name in found), "")
 
 
-def imports_of(tree: ast.Module, folder: Path) -> tuple[str, ...]:
+def imports_of(tree: ast.Module, folders: Sequence[Path]) -> tuple[str, ...]:
     """The modules that a file imports at its top level and that are not the function's own: several
     functions can share what is loaded of them.
+
+    Args:
+        tree: Of the file.
+        folders: Where the function has its own. A file that changes sys.path may have them anywhere.
     """
     found: set[str] = set()
     for node in tree.body:
@@ -71,7 +76,9 @@ def imports_of(tree: ast.Module, folder: Path) -> tuple[str, ...]:
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module)
-    foreign = {name for name in found if not _is_own(name, folder)}
+    foreign = {name for name in found if not any(_is_own(name, folder) for folder in folders)}
+    if _changes_path(tree):
+        foreign = {name for name in foreign if name.partition(".")[0] == "legato"}
     if any(name.partition(".")[0] == "legato" for name in foreign):
         foreign.update(LEGATO)
     return tuple(sorted(foreign - set(sys.builtin_module_names) - {"__future__"}))
@@ -88,6 +95,15 @@ def code_mark(folder: Path) -> int:
     except OSError:
         return 0  # a file has just been replaced: the next look sees it
     return hash(tuple(sorted(marks)))
+
+
+def _changes_path(tree: ast.Module) -> bool:
+    return any(
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and (node.value.id, node.attr) in {("sys", "path"), ("site", "addsitedir")}
+        for node in ast.walk(tree)
+    )
 
 
 def _is_own(name: str, folder: Path) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -23,11 +25,15 @@ from legato.functions.outcome import Outcome
 from legato.functions.pool import Busy, Pool
 from legato.functions.room import Room
 from legato.functions.schedule import Cron, Rate, awaited, parse_schedule
+from legato.functions.trust import open_to_its_user
 from legato.functions.watch import LOOK_S, Watch
 from legato.functions.zygotes import Zygotes
 
 RETRIES_S = (60.0, 120.0)
 """An event that nobody waits for is tried again after so long each time, as at AWS."""
+OPEN = (
+    "{} may change {}, which root runs or reads its settings from: what it runs as protects nothing"
+)
 _A_MOMENT = timedelta(seconds=1)
 
 log: logging.Logger = logging.getLogger("legato.functions")
@@ -79,6 +85,8 @@ class Host:
         for function in functions.values():
             if function.user:
                 user_of(function)
+                for path in open_to_its_user(function) if os.getuid() == 0 else ():
+                    log.warning("%s: %s", function.name, OPEN.format(function.user, path))
         self.limits: Limits = options.limits or find_limits()
         self.meter: Meter = Meter({name: one.memory_mb for name, one in functions.items()})
         self.zygotes: Zygotes = Zygotes()
@@ -164,8 +172,9 @@ class Host:
         while True:
             await asyncio.sleep(self._options.look_s)
             now = time.monotonic()
+            marks: dict[Path, int] = {}  # hundreds of functions may be files of one folder
             for pool in self.pools.values():
-                pool.look(now)
+                pool.look(now, marks)
 
     async def _follow(self, function: Function, number: int, schedule: Rate | Cron) -> None:
         before = datetime.now(UTC)

@@ -14,6 +14,7 @@ import uuid
 from collections import deque
 from collections.abc import Coroutine
 from itertools import count
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
@@ -118,11 +119,7 @@ class Pool:
     # -- a request ----------------------------------------------------------------------------
 
     async def invoke(self, event: bytes, client_context: str = "") -> Outcome:
-        """Runs the function once.
-
-        Args:
-            event: JSON.
-            client_context: What the client says of itself, as JSON.
+        """Runs the function once, with an event and what a client of Invoke says of itself, both JSON.
 
         Raises:
             Busy: Too many wait.
@@ -339,9 +336,15 @@ class Pool:
         self._free.remove(container)
         self._later(self._end(container))
 
-    def look(self, now: float) -> None:
-        """Ends what has been free for too long, has died in its sleep, or has old code."""
-        self._mark = code_mark(self.function.folder) if self._all else self._mark
+    def look(self, now: float, marks: dict[Path, int]) -> None:
+        """Ends what has been free for too long, has died in its sleep, or has old code (`marks` keeps what was found
+        in a folder for the other functions in it).
+        """
+        folder = self.function.folder
+        if self._all:
+            if folder not in marks:
+                marks[folder] = code_mark(folder)
+            self._mark = marks[folder]
         for container in list(self._free):
             old = container.mark != self._mark
             if old or container.gone.is_set() or now - container.since >= self.function.idle_s:

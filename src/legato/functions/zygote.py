@@ -22,6 +22,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import time
 from typing import Any
 
@@ -29,6 +30,8 @@ MESSAGE = 262_144
 CLIENT = ("decimal", "http.client", "logging", "traceback", "simplejson", "snapshot_restore_py")
 """What awslambdaric imports, as far as it may be imported before the fork."""
 DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+THREADED: set[str] = set()
+"""Modules that have started threads when they were imported."""
 ROUNDS, PAUSE_S = 100, 0.002
 """A fork bomb is faster than one look, and the last process of a control group needs a moment to go."""
 
@@ -38,6 +41,9 @@ Job = dict[str, Any]
 def serve(channel: socket.socket, modules: list[str]) -> Job | None:
     """Answers until the other end closes. Returns in each child, too: with what it is to become."""
     missing = preload([*CLIENT, *modules])
+    threaded = sorted(THREADED.intersection(modules))
+    if threaded:  # a fork would have none of their threads, and locks that nobody gives back
+        begin_anew([name for name in modules if name not in threaded])
     gc.collect()
     gc.freeze()  # no collection in a child shall touch, and so copy, what is shared
     channel.sendall(json.dumps({"ready": True, "missing": missing}).encode())
@@ -66,11 +72,19 @@ def preload(modules: list[str]) -> list[str]:
     """Imports what can be; returns what cannot: whoever needs it finds that out for itself."""
     missing = []
     for name in modules:
+        before = threading.active_count()
         try:
             importlib.import_module(name)
         except Exception:  # noqa: BLE001 # whatever a module does when it is imported
             missing.append(name)
+        if threading.active_count() > before:
+            THREADED.add(name)
     return missing
+
+
+def begin_anew(modules: list[str]) -> None:
+    """Starts this program again, in the same process."""
+    os.execv(sys.executable, [sys.executable, *sys.argv[:2], json.dumps(modules)])  # nosec B606
 
 
 def end(children: dict[int, list[str]]) -> None:
@@ -176,7 +190,8 @@ def become(job: Job, parent: int) -> None:
         os.execvpe(job["exec"][0], job["exec"], job["env"])  # nosec B606
     if job["clock_s"]:
         _turn_clock(job["clock_s"])
-    sys.path.insert(0, job["cwd"])
+    more = job["env"].get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [job["cwd"], *(os.path.join(job["cwd"], one) for one in more if one)]
     sys.argv = ["awslambdaric", job["handler"]]
     time.tzset()
     try:

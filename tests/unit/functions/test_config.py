@@ -77,6 +77,9 @@ def test_function_toml_says_otherwise(tmp_path: Path) -> None:
         ('env = { A = "' + "\\u0001" * 12_000 + '" }', "more than 65536 bytes"),
         ("memory_mb = 1", "memory_mb is at least 32"),
         ("timeout_s = nan", "timeout_s is at least"),
+        ("timeout_s = inf", "no infinity"),
+        ('name = "-"', "is an address of the runtime itself"),
+        ('name = "healthz"', "is an address of the runtime itself"),
         ('timeout_s = "soon"', "Expected `float`"),
         ('name = "a b"', "is no name"),
         ('handler = "bot"', "write it as bot.handler"),
@@ -177,3 +180,20 @@ def test_a_handler_may_be_in_a_package_or_a_folder(tmp_path: Path) -> None:
         "nodejs",
     ]
     assert found["package"].preload == found["folder"].preload == ("wsgiref.util",)
+
+
+def test_what_may_be_the_functions_own_is_not_shared(tmp_path: Path) -> None:
+    put(
+        tmp_path / "env",
+        bot__py=f"import httpx, msgspec, wsgiref.util\n{HANDLER}",
+        function__toml='env = { PYTHONPATH = "vendor:/opt/more" }',
+    )
+    (tmp_path / "env" / "vendor" / "httpx").mkdir(parents=True)
+    path = "import sys\nsys.path.insert(0, 'lib')\nimport httpx\nimport legato\n"
+    put(tmp_path / "path", bot__py=path + HANDLER)
+
+    found = load_functions(tmp_path)
+    assert {"msgspec", "wsgiref.util"} <= {*found["env"].preload}
+    assert "httpx" not in found["env"].preload
+    assert "httpx" not in found["path"].preload
+    assert "legato" in found["path"].preload
