@@ -299,6 +299,7 @@ async def test_what_cannot_be_loaded_says_why_each_time(
             assert outcome.kind == "init"
             assert says in outcome.body
         assert sum(host.pools["bot"].states().values()) == 0
+        assert host.meter.sums["bot"].billed_ms >= 2  # as AWS bills what it has tried
 
 
 async def test_who_is_killed_in_its_sleep_is_replaced(tmp_path: Path) -> None:

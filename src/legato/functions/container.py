@@ -128,7 +128,7 @@ class Container:
             await self._fork()
             outcome = await self._loaded(max(INIT_S, self.function.timeout_s))
             if outcome is not None:
-                raise NotLoaded(outcome)
+                raise NotLoaded(outcome, time.monotonic() - began)
         except BaseException:
             await self.close()
             raise

@@ -1,7 +1,7 @@
 """What functions used, and what it would cost elsewhere.
 
 A millisecond counts from the moment an event is given to a process until that asks for the next one or is
-dead. The start of a process is billed with its first invocation, as AWS does since August 2025.
+dead. The start of a process is billed with its first invocation, as AWS does since August 2025, and so is one that failed.
 Prices read on 2026-11-29: https://aws.amazon.com/lambda/pricing/ (no free tier is taken off)
 """
 
@@ -24,19 +24,21 @@ class Price(Struct, frozen=True, kw_only=True):
         million: For a million invocations.
         gb_s: For 1024 MB during a second.
         currency: Of both.
+        least_mb: Who has less memory pays for so much.
     """
 
     name: str
     million: float
     gb_s: float
     currency: str = "USD"
+    least_mb: int = 0
 
 
 PRICES = {
     price.name: price
     for price in (
-        Price(name="aws-x86", million=0.20, gb_s=0.0000166667),
-        Price(name="aws-arm", million=0.20, gb_s=0.0000133334),
+        Price(name="aws-x86", million=0.20, gb_s=0.0000166667, least_mb=128),
+        Price(name="aws-arm", million=0.20, gb_s=0.0000133334, least_mb=128),
         Price(name="own", million=0.0, gb_s=0.0),
     )
 }
@@ -107,7 +109,8 @@ class Sum(Struct):
 
     def costs(self, price: Price) -> float:
         """In the price's currency."""
-        return self.invocations / 1e6 * price.million + self.gb_s * price.gb_s
+        more = max(1.0, price.least_mb / self.memory_mb)
+        return self.invocations / 1e6 * price.million + self.gb_s * more * price.gb_s
 
 
 class Meter:

@@ -26,11 +26,12 @@ class Lost(Exception):
 
 
 class NotLoaded(Exception):
-    """The function could not be started; `outcome` says why."""
+    """The function could not be started; `outcome` says why, and `took_s` after how long."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: Outcome, took_s: float = 0.0) -> None:
         super().__init__(outcome.body)
         self.outcome = outcome
+        self.took_s = took_s
 
 
 def error_body(kind: str, text: str) -> bytes:

@@ -130,7 +130,7 @@ class Pool:
             try:
                 container, init_s = await self._acquired()
             except NotLoaded as failed:
-                self.sum.add(Usage(took_s=0.0, kind="init"))
+                self.sum.add(Usage(took_s=0.0, kind="init", init_s=failed.took_s))
                 text = failed.outcome.body.decode("utf-8", "replace")
                 self.output.add(f"INIT_REPORT Status: error\t{text}")
                 return failed.outcome

@@ -24,6 +24,15 @@ def test_each_invocation_is_rounded_up_and_a_start_is_billed_with_it() -> None:
     assert used.costs(PRICES["own"]) == 0
 
 
+def test_nobody_pays_for_less_memory_than_there_is_to_have() -> None:
+    small, least = (Meter({"bot": mb}).sums["bot"] for mb in (32, 128))
+    for one in (small, least):
+        one.add(Usage(took_s=1.0, kind="ok"))
+
+    assert small.gb_s == pytest.approx(least.gb_s / 4)
+    assert small.costs(PRICES["aws-arm"]) == pytest.approx(least.costs(PRICES["aws-arm"]))
+
+
 def test_a_report_has_every_function_and_the_sum() -> None:
     meter = Meter({"bot": 1024, "idle": 128})
     meter.sums["bot"].add(Usage(took_s=2.0, kind="ok"))
