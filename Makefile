@@ -45,7 +45,7 @@ test-%: .ci/venv servers ## The same on another Python: make test-3.13
 # What takes longer the longer it is let: more seeds, more kills, more dialogs (docs/targets.md).
 soak: setup servers ## Run the trials for hours: make soak SOAK=20 ARGS="-k chaos"
 	@LEGATO_SOAK=$(SOAK) $(BIN)/pytest $(WORKERS) --timeout 7200 \
-		$$(grep -rl --include='test_*.py' 'environ.*LEGATO_SOAK' tests | sort) $(ARGS)
+		$$(grep -rlE --include='test_*.py' 'environ.*LEGATO_SOAK|^from hypothesis' tests | sort) $(ARGS)
 
 check: static test ## Everything that must pass before a commit lands
 

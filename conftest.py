@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
@@ -22,6 +23,12 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.servers._process import in_memory
 
 in_memory()
+# The same code is judged alike each time; `make soak` looks for what nobody has thought of yet.
+SOAK = int(os.environ.get("LEGATO_SOAK", "0"))
+hypothesis.settings.register_profile(
+    "legato", deadline=None, derandomize=not SOAK, max_examples=100 * max(SOAK, 1)
+)
+hypothesis.settings.load_profile("legato")
 pytest_plugins = ["tests.servers.fixtures"]
 
 pytest_collect_file = Sybil(
