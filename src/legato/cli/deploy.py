@@ -60,7 +60,7 @@ def add_deploy(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true", help="whatever becomes of open conversations")
     add("--to", metavar="N", type=int, default=0, help="rollback: to this version")
     add("--tail", action="store_true", help="logs: go on with what comes")
-    add("--since", metavar="MINUTES", type=float, default=10.0, help="logs: from when on (10)")
+    add("--since", metavar="MINUTES", type=_minutes, default=10.0, help="logs: from when on (10)")
     add("--json", action="store_true", help="for programs")
     aws.set_defaults(usual=usual)
 
@@ -85,6 +85,16 @@ def _add_kept(add: Callable[..., None]) -> None:
     add("--env", metavar="NAME[=VALUE]", **given, help="for the bot; repeatable")
     add("--no-env", metavar="NAME", **given, help="it is deployed with one that is to go")
     add("--secret", metavar="NAME[=VALUE]", **given, help="as --env, encrypted")
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = -1.0
+    if not 0 < minutes < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: write a number of minutes, more than 0")
+    return minutes
 
 
 def deploy(options: argparse.Namespace) -> int:

@@ -50,6 +50,7 @@ def package(options: argparse.Namespace) -> int:
         ConfigError: It cannot be made.
     """
     from legato.cli.common import settings_of
+    from legato.deploy.package.archive import writing
     from legato.deploy.package.build import build
     from legato.deploy.package.carried import carried
     from legato.deploy.package.configs import config_of
@@ -64,13 +65,15 @@ def package(options: argparse.Namespace) -> int:
     made = build(entry, target)
     seconds = time.monotonic() - started
     output = Path(options.output or Path("build") / f"{entry.module}.zip")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(made.archive)
+    with writing():
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(made.archive)
     plain, secrets = carried(settings_of(options))
     script = config_of(made.manifest, str(output), plain, sorted(secrets), zipped=made.size.zipped)
     if options.config and script:
-        Path(options.config).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.config).write_text(script, encoding="utf-8")
+        with writing():
+            Path(options.config).parent.mkdir(parents=True, exist_ok=True)
+            Path(options.config).write_text(script, encoding="utf-8")
     if options.json:
         print(json.dumps(_told(made, output)))
         return 0

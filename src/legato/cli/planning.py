@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ def plan_of(options: argparse.Namespace, cloud: Cloud | None = None) -> Plan:
     Raises:
         ConfigError: It cannot be.
     """
+    from legato.app.settings import VARIABLES
     from legato.deploy.aws.asked import Before, merged, told
     from legato.deploy.aws.deploying import Plan
     from legato.deploy.package.carried import carried, kept, named
@@ -49,12 +51,13 @@ def plan_of(options: argparse.Namespace, cloud: Cloud | None = None) -> Plan:
     variables = named(options.env, os.environ)
     secrets = named(options.secret, os.environ)
     _check(variables, secrets, web_socket=bool(asked.web_socket))
-    here = carried(_settings(options))[0]
+    given = variables | {k: v for k, v in secrets.items() if k in VARIABLES and VARIABLES[k].secret}
+    here = carried(_settings(options, given))[0]
     _check_ended(options.no_env, old.variables, here)
     rest = {k: v for k, v in old.variables.items() if k not in {*options.no_env, *secrets}}
     if asked.web_socket:
         rest.pop("LEGATO_WEB_SOCKET", None)
-    settings = _settings(options, rest | variables)
+    settings = _settings(options, given, rest)
     loose = kept(rest)
     held = set(loose) | {name for name in carried(settings)[0] if name in rest and name not in here}
     unsaid = {name: value for name, value in asked.said.items() if name not in said.said}
@@ -84,6 +87,10 @@ def _said(options: argparse.Namespace) -> Asked:
     from legato.app.settings import VARIABLES
     from legato.deploy.aws.asked import Asked
 
+    if options.bucket and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", options.bucket):
+        raise ConfigError(
+            f"--bucket {options.bucket!r:.80} is no name of a bucket: 3 to 63 of a-z, 0-9, '-' and '.'"
+        )
     if options.public_url:
         try:
             VARIABLES["LEGATO_PUBLIC_URL"].read(options.public_url)
@@ -145,12 +152,18 @@ def _check_secrets(variables: Mapping[str, str], secrets: Mapping[str, str]) -> 
             )
 
 
-def _settings(options: argparse.Namespace, usual: Mapping[str, str] | None = None) -> Settings:
-    from legato.app.settings import load_settings
+def _settings(
+    options: argparse.Namespace,
+    given: Mapping[str, str] | None = None,
+    usual: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings of here. Variables of the command line go before them, usual ones behind."""
+    from legato.app.settings import VARIABLES, load_settings
     from legato.deploy.loader import folder_of
 
     folders = [folder_of(options.target)] if options.target else [Path.cwd()]
-    settings = load_settings(folders=folders, usual=usual)
+    flags = {VARIABLES[name].field: v for name, v in (given or {}).items() if name in VARIABLES}
+    settings = load_settings(flags, folders=folders, usual=usual)
     options.secrets = settings.secrets
     return settings
 

@@ -21,3 +21,10 @@ def test_an_option_without_its_command_deploys_nothing(
 ) -> None:
     assert main(["deploy", "aws", *words.split()]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("minutes", ["-5", "0", "inf", "nan", "soon"])
+def test_a_log_is_read_from_some_time_ago(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["deploy", "aws", "logs", "bot.py", "--since", minutes])
+    assert "write a number of minutes, more than 0" in capsys.readouterr().err

@@ -85,6 +85,18 @@ def test_what_is_said_goes_before_what_was(
     assert not [name for name in ("GREETING", "CACHE", "TELEGRAM_API") if name in told]
 
 
+def test_a_setting_of_the_command_line_is_the_one_that_platforms_are_asked_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TELEGRAM_API", "https://c.example")
+    monkeypatch.setenv("TELEGRAM_TOKEN", "42:of-the-environment")
+    said = ["--env", "TELEGRAM_API=https://d.example", "--secret", "TELEGRAM_TOKEN=42:said"]
+
+    settings = planned(*said).settings
+
+    assert (settings.telegram_api, settings.telegram_token) == ("https://d.example", "42:said")
+
+
 def test_variables_go_when_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned("--no-env", "GREETING", "--no-env", "TWITCH_CLIENT_ID")
 
@@ -101,6 +113,7 @@ def test_variables_go_when_they_are_named(monkeypatch: pytest.MonkeyPatch) -> No
     ("words", "told"),
     [
         (["--public-url", "bot.example.org"], "--public-url 'bot.example.org': write an address"),
+        (["--bucket", "Bad Bucket!"], "--bucket 'Bad Bucket!' is no name of a bucket: 3 to 63"),
         (["--env", "LEGATO_CACHE=many"], "LEGATO_CACHE='many': write a whole number"),
         (["--memory", "0", "--env", "LEGATO_QUEUE=x"], "LEGATO_QUEUE is set by the stack"),
     ],

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
 from legato.cli.main import main
 from legato.deploy.aws.cloud import Cloud
@@ -25,6 +25,20 @@ def test_refusals_and_missing_credentials_are_told_in_a_line() -> None:
         cloud.told(),
     ):
         raise NoCredentialsError
+
+
+def test_who_cannot_be_asked_is_told_with_the_variable_that_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    away = EndpointConnectionError(endpoint_url="http://127.0.0.1:9/")
+
+    said = r'AWS cannot be asked: .*"http://127.0.0.1:9/" \(AWS_ENDPOINT_URL is set here\)'
+    with pytest.raises(ConfigError, match=said), clouded(Scripted()).told():
+        raise away
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    with pytest.raises(ConfigError, match=r'127\.0\.0\.1:9/"$'), clouded(Scripted()).told():
+        raise away
 
 
 def test_a_profile_that_is_not_there_is_told_in_a_line(

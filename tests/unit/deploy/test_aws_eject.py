@@ -121,8 +121,31 @@ def test_the_ejected_script_asks_for_no_token_that_the_bot_has_not(
     out = ejected(tmp_path, "--web-socket", "--public-url", "https://{id}.example/x/")
 
     calls = called(out)
+    assert "s3://b1/" in "".join(calls)
     assert [call for call in calls if call.startswith("curl") or " ssm " in call] == []
     assert "base='https://'\"$id\"'.example/x'" in (out / "deploy.sh").read_text()
+
+
+def test_the_ejected_script_has_the_bucket_that_was_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TELEGRAM_TOKEN", raising=False)
+
+    out = ejected(tmp_path, "--web-socket", "--bucket", "of-a-company")
+
+    assert "s3://of-a-company/" in "".join(called(out, BUCKET=""))
+    assert "s3://b1/" in "".join(called(out))
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bot_in(tmp_path, name="bot.py")
+
+    assert main(["deploy", "aws", "bot.py", "--web-socket", "--eject", "bot.py"]) == 2
+
+    assert capsys.readouterr().err == "legato: bot.py cannot be written: File exists\n"
 
 
 @pytest.mark.parametrize(

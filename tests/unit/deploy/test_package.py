@@ -24,7 +24,7 @@ from legato.deploy.package.requirements import requirements_of
 from legato.deploy.package.target import MB, SERVICES, target_of
 from legato.deploy.package.wheels import told
 from legato.errors import ConfigError
-from tests.unit.deploy.package_kit import ARCH, HERE, bot_in, elf, here, uv_finds
+from tests.unit.deploy.package_kit import ARCH, HERE, bot_in, by_uv, elf, here, uv_finds
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +219,24 @@ def test_a_script_for_aws_is_written_by_another_command(
     assert main(words) == 2
 
     assert "`legato deploy aws bot.py --eject DIR` writes it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["-o", "."], ["--target", "yandex", "-o", "a.zip", "--config", "."]]
+)
+def test_a_file_that_cannot_be_written_is_told_in_a_line(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    by_uv(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    bot_in(tmp_path, name="bot.py")
+
+    assert main(["package", "bot.py", *words]) == 2
+
+    assert capsys.readouterr().err == "legato: . cannot be written: Is a directory\n"
 
 
 def test_a_zip_tells_no_times_and_no_order() -> None:

@@ -14,6 +14,8 @@ from legato.errors import ConfigError
 SHORTEST_S, LONGEST_S = 0.2, 5.0
 """Between two looks at something that takes its time."""
 NEAREST = 3
+ENDPOINT = "AWS_ENDPOINT_URL"
+"""Another cloud is meant where a variable begins so."""
 NO_CREDENTIALS = (
     "AWS cannot be asked, since there are no credentials here: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or run `aws configure`"
@@ -50,7 +52,7 @@ class Cloud:
         self.region: str = self._session.region_name or ""
         if not self.region:
             raise ConfigError("which region? --region eu-central-1, or set AWS_REGION")
-        if not any(name.startswith("AWS_ENDPOINT_URL") for name in os.environ):
+        if not any(name.startswith(ENDPOINT) for name in os.environ):
             self._check_region()
         self._clients: dict[str, Any] = {}
 
@@ -145,7 +147,9 @@ class Cloud:
         except self._errors.NoCredentialsError as error:
             raise ConfigError(NO_CREDENTIALS) from error
         except self._errors.BotoCoreError as error:
-            raise ConfigError(f"AWS cannot be asked: {error}") from error
+            elsewhere = sorted(name for name in os.environ if name.startswith(ENDPOINT))
+            why = f" ({elsewhere[0]} is set here)" if elsewhere else ""
+            raise ConfigError(f"AWS cannot be asked: {error}{why}") from error
 
 
 def watched(look: Callable[[], bool], what: str, seconds: float = 1800.0) -> None:

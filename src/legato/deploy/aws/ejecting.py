@@ -8,6 +8,7 @@ from typing import Any
 
 from legato.deploy.aws.deploying import Plan, Say, wanted_of, with_secret
 from legato.deploy.aws.template import template, text_of
+from legato.deploy.package.archive import writing
 from legato.deploy.package.build import build
 from legato.deploy.package.carried import carried
 from legato.deploy.package.configs import USUAL
@@ -24,6 +25,9 @@ def eject(plan: Plan, folder: Path, say: Say, region: str = "") -> None:
         folder: Made if it is missing.
         say: Told what was written.
         region: The script's, where REGION is not set; "" = the AWS CLI's own.
+
+    Raises:
+        ConfigError: It cannot be made, or not be written.
     """
     made = build(plan.entry, plan.target)
     settings = with_secret(plan.settings)
@@ -33,13 +37,14 @@ def eject(plan: Plan, folder: Path, say: Say, region: str = "") -> None:
         names = sorted({*names, *USUAL})  # they are set where the script runs
     wanted = wanted_of(plan, made.sha256, settings, dict.fromkeys(names, 1))
     found = with_versions(template(wanted), names)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bot.zip").write_bytes(made.archive)
-    (folder / "template.json").write_text(text_of(found), encoding="utf-8")
     script = folder / "deploy.sh"
     lines = _script(plan, made.sha256, names, wanted.variables, region)
-    script.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    script.chmod(0o755)
+    with writing():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "bot.zip").write_bytes(made.archive)
+        (folder / "template.json").write_text(text_of(found), encoding="utf-8")
+        script.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        script.chmod(0o755)
     say(f"{folder}: template.json, bot.zip, deploy.sh")
 
 
@@ -96,6 +101,7 @@ def _script(
         "set -eu",
         'cd "$(dirname "$0")"',
         f"REGION=${{REGION:-{region or '$(aws configure get region)'}}}",
+        *([f"BUCKET=${{BUCKET:-{plan.bucket}}}"] if plan.bucket else []),
         f": {' '.join(wanted)}",
     ]
     if names:

@@ -6,7 +6,8 @@ import hashlib
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 from msgspec import Struct
 
@@ -90,8 +91,21 @@ def check_size(size: Size, service: Service) -> None:
             )
 
 
+@contextmanager
+def writing() -> Iterator[None]:
+    """Tells in a line what cannot be written on this machine.
+
+    Raises:
+        ConfigError: Something could not be.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be written: {error.strerror}") from error
+
+
 def _mb(size: int) -> str:
     return f"{size / MB:.1f} MB"
 
 
-__all__ = ["Size", "check_size", "digest", "packed", "sized"]
+__all__ = ["Size", "check_size", "digest", "packed", "sized", "writing"]
