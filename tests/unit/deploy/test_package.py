@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from legato.deploy.package.carried import carried, named
 from legato.deploy.package.elf import check_elf
 from legato.deploy.package.entry import Entry, entry_of, handler_of
 from legato.deploy.package.own import own_files
-from legato.deploy.package.requirements import requirements_of
+from legato.deploy.package.requirements import Requirements, requirements_of
 from legato.deploy.package.target import MB, SERVICES, target_of
 from legato.deploy.package.wheels import told
 from legato.errors import ConfigError
@@ -107,6 +108,9 @@ def test_what_holds_secrets_stays_out_and_patterns_leave_out_more(tmp_path: Path
     found = own_files(folder)
 
     assert list(found) == ["a/img/c.png", "img/b.png", "parcel_bot.py", "pkg/__init__.py"]
+    (folder / "settings.txt").symlink_to(".env")
+    (folder / "words.txt").symlink_to("pkg/__init__.py")
+    assert [*own_files(folder)] == [*found, "words.txt"]
 
 
 def test_requirements_take_legatos_extras_from_the_one_that_is_here(tmp_path: Path) -> None:
@@ -114,14 +118,55 @@ def test_requirements_take_legatos_extras_from_the_one_that_is_here(tmp_path: Pa
         "legato[twitch]==0.1.0  # ours\nhttpx==0.28.1\n-r more.txt\nlegato-like\n"
     )
 
-    lines = requirements_of(tmp_path)
+    found = requirements_of(tmp_path)
 
-    assert lines[:4] == ["", "httpx==0.28.1", f"-r {tmp_path / 'more.txt'}", "legato-like"]
-    assert [line.partition(">")[0] for line in lines[4:]] == [
+    assert found.own == ["", "httpx==0.28.1", f"-r {tmp_path / 'more.txt'}", "legato-like"]
+    assert not found.hashed
+    assert [line.partition(">")[0] for line in found.ours] == [
         "cryptography",
         "msgspec",
         "websockets",
     ]
+
+
+def test_legato_is_fetched_from_nowhere_wherever_it_is_named(tmp_path: Path) -> None:
+    """Nor is what somebody may have put into an index under its name."""
+    for path, text in {
+        "legato/pyproject.toml": '[project]\nname = "legato"\n',
+        "lib/pyproject.toml": '[project]\nname = "lib"\n',
+        "bot/req/plain.txt": "six\n",
+        "bot/req/base.txt": "idna\nlegato[postgres]\n-r deeper.txt\n-e ../lib\n",
+        "bot/req/deeper.txt": "legato == 1 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\nsix \\\n  --hash=sha256:22",
+        "bot/requirements.txt": "-r req/plain.txt\n--requirement=req/base.txt  # more\n-c limits.txt\n"
+        "-r https://example.com/r.txt\n-e ../legato[twitch]\n../legato\n--editable=../lib\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+
+    found = requirements_of(tmp_path / "bot")
+
+    req = tmp_path / "bot" / "req"
+    assert found.own == [
+        f"-r {req / 'plain.txt'}",
+        *("idna", "", "", "", "", "six \\", "  --hash=sha256:22", "../lib"),
+        f"-c {tmp_path / 'bot' / 'limits.txt'}",
+        *("-r https://example.com/r.txt", "", "", "../lib"),
+    ]
+    assert found.hashed
+    assert {"asyncpg", "websockets"} <= {line.partition(">")[0] for line in found.ours}
+    (req / "deeper.txt").write_text("-r base.txt")
+    with pytest.raises(ConfigError, match="name each other"):
+        requirements_of(tmp_path / "bot")
+
+
+def test_requirements_may_come_from_windows(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        file.write_text("idna\r\nlegato\r\n", encoding=encoding)
+        assert requirements_of(tmp_path).own == ["idna", ""]
+    file.write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(ConfigError, match="save it as UTF-8"):
+        requirements_of(tmp_path)
 
 
 def test_a_library_without_a_wheel_for_the_machine_is_named_with_what_there_is() -> None:
@@ -252,6 +297,16 @@ def test_the_handler_reads_secrets_before_the_bot(tmp_path: Path) -> None:
     assert lines[-1] == "handler = app.google()"
 
 
+@pytest.mark.parametrize(
+    ("name", "like"), [("my bot.py", "my_bot.py"), ("my-bot.py", "my_bot.py"), ("2.py", "bot.py")]
+)
+def test_a_file_that_no_function_could_import_is_told_what_it_may_be_called(
+    name: str, like: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=f"needs the name of a module, as in {like}$"):
+        entry_of(str(bot_in(tmp_path, name=name)))
+
+
 def test_settings_go_with_the_bot_and_secrets_apart() -> None:
     settings = Settings(
         store="sqlite:///x.db", telegram_token="1:a", telegram_api="http://x", webhook_reply=False
@@ -267,16 +322,57 @@ def test_settings_go_with_the_bot_and_secrets_apart() -> None:
             named([wrong], {})
 
 
-def test_which_requirements_are_for_a_version_is_asked_of_that_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`audioop-lts; python_version >= "3.13"` is wanted there, whatever version packs it."""
-    other = "3.12" if HERE != "3.12" else "3.13"
-    monkeypatch.setattr(wheels, "compiler_for", lambda version: f"/usr/bin/python{version}")
+WHEELS = {
+    "there": (
+        '; python_version >= "3.13" and platform_machine == "aarch64" and sys_platform == "linux"',
+        "1",
+    ),
+    "here": ('; python_version < "3.13" or platform_machine != "aarch64"', "1"),
+    "hashed": ("==1", "1"),
+    "loose": ("", "1"),
+}
 
-    command = wheels._command(target_of("aws", ARCH, other), tmp_path, tmp_path / "r.txt")
 
-    assert command[1:6] == ["-m", "pip", "--python", f"/usr/bin/python{other}", "install"]
+def test_a_condition_of_a_line_is_asked_of_the_functions_machine(tmp_path: Path) -> None:
+    """`audioop-lts; python_version >= "3.13"` is wanted there, whatever packs it."""
+    target = target_of("aws", "arm64", "3.13")
+    index = _index(tmp_path / "index")
+    lines = [index, *(f"{name}{condition}" for name, (condition, _) in WHEELS.items())]
+
+    wheels.install(Requirements(lines, []), target, tmp_path / "out", tmp_path, tmp_path)
+
+    assert wheels.installed(tmp_path / "out") == {"there": "1", "hashed": "1", "loose": "1"}
+
+
+def test_what_has_hashes_and_what_legato_needs_are_both_taken(tmp_path: Path) -> None:
+    index = _index(tmp_path / "index")
+    (file,) = (tmp_path / "index").glob("hashed-1-*")
+    line = f"hashed==1 --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+    own = Requirements([index, line], [index, "loose", "hashed>=1"], hashed=True)
+
+    wheels.install(own, here(), tmp_path / "out", tmp_path, tmp_path)
+
+    assert wheels.installed(tmp_path / "out") == {"hashed": "1", "loose": "1"}
+    wrong = Requirements([index, line.replace("sha256:", "sha256:00")[:-2]], [], hashed=True)
+    with pytest.raises(ConfigError, match="hash"):
+        wheels.install(wrong, here(), tmp_path / "other", tmp_path, tmp_path)
+
+
+def _index(folder: Path) -> str:
+    """Wheels of nothing, and the line for them; of one there is a newer version."""
+    folder.mkdir()
+    for name, version in [*((name, one) for name, (_, one) in WHEELS.items()), ("hashed", "2")]:
+        about = f"{name}-{version}.dist-info"
+        with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{name}.py", "")
+            wheel.writestr(
+                f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+            )
+            wheel.writestr(
+                f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            )
+            wheel.writestr(f"{about}/RECORD", "")
+    return f"--no-index\n--find-links {folder}"
 
 
 def test_pip_and_uv_make_the_same_package(

@@ -51,7 +51,11 @@ def entry_of(target: str) -> Entry:
     is_file = path.suffix == ".py"
     module = path.stem if is_file else place
     if not all(part.isidentifier() for part in module.split(".")):
-        raise ConfigError(f"{place}: a function imports it, so its name must be one of a module")
+        like = "".join(c if c.isalnum() else "_" for c in path.stem)
+        raise ConfigError(
+            f"{place}: a function imports it, so it needs the name of a module, as in "
+            f"{like if like.isidentifier() else 'bot'}.py"
+        )
     return Entry(app, folder_of(target), module, name or _name_of(app, module, path))
 
 
