@@ -87,7 +87,9 @@ def _items(runtime: Runtime, place: Address, message: Message, now: int) -> list
             "",
             0,
             "",
-            msgspec.structs.replace(call, bulk=True),
+            msgspec.structs.replace(
+                call, bulk=True, until_ms=runtime.settings.term.sends_until_ms()
+            ),
             created_ms=now,
         )
         for call in calls

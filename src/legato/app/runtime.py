@@ -193,6 +193,7 @@ class Runtime:
         await self.tasks.close()
         await self.trials.close()
         await self.relay.close()
+        await self.share.give_up()
         self.turns.close()
         await self.store.close()
         self.app.detach(self)

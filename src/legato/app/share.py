@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import logging
+from collections.abc import Callable, Collection
 
-from legato.abc import Clock
-from legato.model.shards import slot_of_key
+from legato.abc import Clock, Store
+from legato.errors import StoreError
+from legato.model.records import OutboxItem
+from legato.model.shards import slot_of, slot_of_key
+from legato.outbox.caretaker import RENEW_S, TERM_S, Caretaker, is_own
+
+log: logging.Logger = logging.getLogger("legato.runtime")
 
 
 class Share:
@@ -34,8 +40,69 @@ class Share:
         """Whether something may be sent to a chat of this slot now. To be asked right before."""
         return True
 
+    def sends(self, item: OutboxItem) -> bool:
+        """The same of one message."""
+        return self.may_send(slot_of(item.place))
+
+    async def claim(self, item: OutboxItem) -> None:
+        """Sees to it that this message may be sent, if that can be done."""
+
+    async def ready(self) -> bool:
+        """Whether what others have left in the store may be looked for now.
+
+        Raises:
+            StoreError: It cannot be asked.
+        """
+        return True
+
+    async def give_up(self) -> None:
+        """Nothing is sent any more: what is left is for other processes at once."""
+
 
 WHOLE = Share()
+
+
+class Beside(Share):
+    """Everything, beside cloud functions that may use the same store: what was left there is sent by one process at a
+    time. Here that is the server, for as long as it lives.
+
+    Args:
+        store, clock: Where it stands who does, and what time it is.
+
+    Attributes:
+        interrupted: Called when another process has done it meanwhile: what is in memory may have been sent.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._clock = clock
+        self._caretaker = Caretaker(store, clock, server=True)
+        self._begun = False
+        self.interrupted: Callable[[], None] = lambda: None
+
+    def sends(self, item: OutboxItem) -> bool:
+        # What an invocation has committed is never its own.
+        return self._caretaker.holds or (
+            not item.call.until_ms and is_own(item, self._clock.now_ms())
+        )
+
+    async def ready(self) -> bool:
+        caretaker, before_ms = self._caretaker, self._caretaker.since_ms
+        if caretaker.left_s > RENEW_S:
+            return True
+        until_ms = self._clock.now_ms() + round(TERM_S * 1000)
+        if not await caretaker.take(until_ms, from_server=not self._begun):
+            log.debug("another process sends what was left in the store")
+            return False
+        if caretaker.since_ms != before_ms and self._begun:
+            self.interrupted()
+        self._begun = True
+        return caretaker.holds
+
+    async def give_up(self) -> None:
+        try:
+            await self._caretaker.give_up()
+        except StoreError as error:
+            log.debug("what is left has to wait for a while: %s", error)
 
 
 class Part(Share):
@@ -99,4 +166,4 @@ class Part(Share):
         self.slots = frozenset(self._held - self._leaving)
 
 
-__all__ = ["WHOLE", "Part", "Share"]
+__all__ = ["WHOLE", "Beside", "Part", "Share"]

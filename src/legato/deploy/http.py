@@ -252,7 +252,7 @@ class Hosted:
 
         from legato.app.settings import load_settings
         from legato.deploy.clock import SystemClock
-        from legato.deploy.parts import hosted_platforms, make_store
+        from legato.deploy.parts import hosted_platforms, is_shared, make_store
         from legato.deploy.process import Process
 
         settings = load_settings(self._flags, folders=[Path.cwd()])
@@ -264,6 +264,7 @@ class Hosted:
             platforms=hosted_platforms(settings, self._app.prefixes, clock),
             clock=clock,
             failed=lambda error: log.error("a platform failed: %s", error),
+            shared=is_shared(settings.store),
         )
         try:
             await process.open(set_up=bool(settings.public_url))

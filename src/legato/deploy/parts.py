@@ -67,6 +67,11 @@ def make_store(
     raise ConfigError(f"LEGATO_STORE={shown!r:.80} is no store: write {STORES}")
 
 
+def is_shared(url: str) -> bool:
+    """Whether a store is one that cloud functions can use beside a server: no file, which one process holds."""
+    return url.partition(":")[0] in ("postgres", "postgresql", "dynamodb")
+
+
 def make_queue(url: str, app: str) -> Queue:
     """The queue of an address; not opened yet.
 
@@ -195,4 +200,4 @@ def _twitch(settings: Settings, prefixes: tuple[str, ...], clock: Clock) -> Plat
     )
 
 
-__all__ = ["make_platforms", "make_queue", "make_sender", "make_store"]
+__all__ = ["is_shared", "make_platforms", "make_queue", "make_sender", "make_store"]

@@ -12,8 +12,10 @@ from legato.abc.observer import NOBODY, Observer
 from legato.app.app import App
 from legato.app.runtime import Runtime, RuntimeSettings
 from legato.app.settings import Settings
+from legato.app.share import WHOLE, Beside
 from legato.deploy.transport import Transport
 from legato.errors import ConfigError, Unavailable
+from legato.model.shards import SLOTS
 
 log: logging.Logger = logging.getLogger("legato.process")
 
@@ -34,6 +36,7 @@ class Process:
         platforms: Its adapters.
         clock: Time.
         failed: Called when the last platform refuses us later on (a token that was revoked).
+        shared: Whether cloud functions may use the store, too.
         observer: Is told what happens.
 
     Attributes:
@@ -49,6 +52,7 @@ class Process:
         platforms: Sequence[Platform],
         clock: Clock,
         failed: Failed,
+        shared: bool = False,
         observer: Observer = NOBODY,
     ) -> None:
         self._settings = settings
@@ -59,6 +63,7 @@ class Process:
         self._http = Transport()
         self._tasks: set[asyncio.Task[None]] = set()
         self._refused: set[Platform] = set()
+        share = Beside(store, clock) if shared else WHOLE
         self.runtime: Runtime = Runtime(
             app,
             store=store,
@@ -71,7 +76,10 @@ class Process:
                 step_timeout_s=settings.step_timeout,
                 observer=observer,
             ),
+            share=share,
         )
+        if isinstance(share, Beside):
+            share.interrupted = lambda: self.runtime.relay.drop(range(SLOTS))
 
     async def open(self, *, set_up: bool = True) -> None:
         """Opens the store, sets the platforms up, then starts the runtime.

@@ -26,7 +26,7 @@ from legato.deploy.http import Asgi, Endpoint
 from legato.deploy.lifecycle import Stopped, Stopping
 from legato.deploy.logs import log_form
 from legato.deploy.monitoring import Monitoring
-from legato.deploy.parts import make_platforms, make_store
+from legato.deploy.parts import is_shared, make_platforms, make_store
 from legato.deploy.process import DRAIN_S, Process
 from legato.deploy.serving import Serving, bound, url_of
 from legato.deploy.shell import logging_to, loop_factory
@@ -162,6 +162,7 @@ class _Run:
             platforms=self._platforms,
             clock=self._clock,
             failed=stopping.fail,
+            shared=is_shared(self._store_url()),
             observer=self._monitoring.observer,
         )
         self._monitoring.add(lambda: of_runtime(process.runtime))

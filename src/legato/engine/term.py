@@ -43,6 +43,10 @@ class Term:
         """
         return 0
 
+    def sends_until_ms(self) -> int:
+        """Until when what is committed now is this process's to send, and nobody else's. 0 = it has no deadline."""
+        return 0
+
     def alarm(self, key: str, wake_ms: int) -> None:
         """A conversation waits, and is to be woken at this time at the latest."""
 

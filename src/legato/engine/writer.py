@@ -263,11 +263,13 @@ class Writer:
         lane, delivery = place.lane, live.dialog.delivery
         named = {named for one in said for named in refs(one.out)}
         items: list[OutboxItem] = []
-        tracing = current_trace()
+        tracing, until_ms = current_trace(), self._services.term.sends_until_ms()
         for one in said:
             calls = platform.render(one.out, place)
             if tracing:
                 calls = [traced(call) for call in calls]
+            if until_ms:
+                calls = [msgspec.structs.replace(call, until_ms=until_ms) for call in calls]
             last = len(calls) - 1
             # The dialog may be over, and its handles with it, while an edit of this is on its way.
             wanted = one.wanted or one.ref in named

@@ -173,6 +173,8 @@ class Call(Struct, frozen=True, omit_defaults=True):
         result: "message" if the answer holds a message whose id is the handle's.
         expires_ms: Do not send after this time; 0 = send whenever.
         trace: W3C traceparent of the Turn that said it, "" if nobody traces.
+        until_ms: Until then it is sent by the invocation of a function that has committed it, and by nobody else;
+            0 = it was a process without a deadline.
     """
 
     method: str
@@ -185,6 +187,7 @@ class Call(Struct, frozen=True, omit_defaults=True):
     result: str = ""
     expires_ms: int = 0
     trace: str = ""
+    until_ms: int = 0
 
 
 QUEUED = "queued"

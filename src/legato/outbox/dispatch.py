@@ -119,11 +119,11 @@ class Dispatcher:
             self._bulk_lanes -= 1
             self.backlog.closed(lane.name)
 
-    def waiting(self) -> set[str]:
-        """The items' own lanes. Broadcasts do not count: nobody waits for them."""
+    def waiting(self) -> list[OutboxItem]:
+        """All items in memory. Broadcasts do not count: nobody waits for them."""
         entries = [entry for lane in self.lanes.values() for entry in lane.queue]
         items = [entry for entry in entries if isinstance(entry, OutboxItem)]
-        return {item.lane for item in items if not is_broadcast(item)}
+        return [item for item in items if not is_broadcast(item)]
 
     def make_ready(self, lane: Lane) -> None:
         """Hands the lane to the next free worker."""

@@ -23,11 +23,21 @@ class Ours(Protocol):
     def owns(self, slot: int) -> bool:
         """Whether items of this slot are for this process to send."""
 
-    def may_send(self, slot: int) -> bool:
-        """Whether it may send one now."""
+    def sends(self, item: OutboxItem) -> bool:
+        """Whether it may send this one now."""
+
+    async def claim(self, item: OutboxItem) -> None:
+        """Sees to it that it may send this one, if that can be done."""
 
     def good(self) -> bool:
         """Whether it may do anything at all now."""
+
+    async def ready(self) -> bool:
+        """Whether items may be looked for in the store now.
+
+        Raises:
+            StoreError: It cannot be asked.
+        """
 
 
 def lane_slot(lane: Lane) -> int:
@@ -68,7 +78,15 @@ def allowed(ours: Ours, entry: OutboxItem | Asked) -> bool:
     """
     if isinstance(entry, Asked):
         return ours.good()
-    return ours.may_send(slot_of(entry.place))
+    return ours.sends(entry)
+
+
+async def claimed(ours: Ours | None, lane: Lane) -> bool:
+    """Whether the head is ours to send, and is to be made so if that is in doubt."""
+    entry = lane.queue[0] if lane.queue else None
+    if ours is not None and isinstance(entry, OutboxItem):
+        await ours.claim(entry)
+    return not lost(ours, lane)
 
 
 def lost(ours: Ours | None, lane: Lane) -> bool:

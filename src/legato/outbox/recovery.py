@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection
 
 from msgspec.structs import replace
 
-from legato.abc import Store
+from legato.abc import Clock, Store
 from legato.model.records import QUEUED, SENDING, UNKNOWN, OutboxItem, Settled
 from legato.outbox.backlog import Backlog
+from legato.outbox.caretaker import Claims
 from legato.outbox.lanes import Asked
 from legato.outbox.ours import wanted
 from legato.outbox.sender import Sender
@@ -34,6 +35,7 @@ class Recovery:
         store: Where it lies.
         sender: Who sends it.
         known: Ids of what this process has in memory.
+        clock: Time.
 
     Attributes:
         backlog: Broadcasts that stay in the store.
@@ -44,6 +46,7 @@ class Recovery:
     """
 
     __slots__ = (
+        "_clock",
         "_known",
         "_newest",
         "_read_up_to",
@@ -56,8 +59,11 @@ class Recovery:
         "running",
     )
 
-    def __init__(self, store: Store, sender: Sender, known: Callable[[], set[int]]) -> None:
+    def __init__(
+        self, store: Store, sender: Sender, known: Callable[[], set[int]], clock: Clock
+    ) -> None:
         self._store = store
+        self._clock = clock
         self._sender = sender
         self._known = known
         self._read_up_to = self._newest = 0  # ids, of recoveries with a limit
@@ -74,7 +80,7 @@ class Recovery:
             self._sender.pacing.take_over(slots)
         while self.running is not None:
             await asyncio.shield(self.running)
-            if slots is None:
+            if slots is None and only is None:
                 return 0
         if slots is None and ours is not None:
             slots = ours.slots
@@ -96,7 +102,11 @@ class Recovery:
     async def _take_over(
         self, seen: set[int], only: Only | None, slots: Collection[int] | None, pages: int
     ) -> int:
+        ours = self._sender.ours
+        if ours is not None and not await ours.ready():
+            return 0
         limited, taken, resume = pages > 0, 0, 0
+        claims = Claims(self._clock.now_ms())
         after = self._read_up_to if limited else 0
         strangers: Counter[tuple[str, str]] = Counter()
         while True:
@@ -105,7 +115,7 @@ class Recovery:
             )
             for item in page:
                 after = item.id
-                if item.id in seen or not wanted(self._sender.ours, only, item):
+                if item.id in seen or not wanted(ours, only or claims.free, item):
                     continue
                 seen.add(item.id)
                 if self._lost(item):
@@ -130,7 +140,10 @@ class Recovery:
 
     def take(self, item: OutboxItem) -> None:
         """Queues what the backlog has found in the store, if it is (still) ours."""
-        if not self.closed and wanted(self._sender.ours, None, item) and not self._lost(item):
+        ours = self._sender.ours
+        if self.closed or not wanted(ours, None, item) or item.call.until_ms > self._clock.now_ms():
+            return
+        if (ours is None or ours.sends(item)) and not self._lost(item):
             self._sender.dispatch.enqueue(replace(item, state=QUEUED))
 
     def _lost(self, item: OutboxItem) -> bool:

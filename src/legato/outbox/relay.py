@@ -73,7 +73,7 @@ class Relay:
         )
         self._sender.ours = self._ours = ours
         self._lanes = self._sender.dispatch
-        self._recovery = Recovery(store, self._sender, self.known_ids)
+        self._recovery = Recovery(store, self._sender, self.known_ids, clock)
         self._backlog = self._lanes.backlog = self._recovery.backlog = Backlog(
             store,
             clock,
@@ -217,9 +217,11 @@ class Relay:
         Items this process knows already are left alone, so it may be repeated. Returns how many it took.
 
         Args:
-            only: Which to take; where processes share a store, those that no other living one is sending.
-            slots: Only items of these, another process's until now; None: of all that are ours. If another
-                recovery is under way, it is waited for first.
+            only: Which to take, those that no other living process is sending: that is for the caller to know. None:
+                all but what an invocation of a function has committed and may be sending.
+            slots: Only items of these, another process's until now; None: of all that are ours.
+
+        If another recovery is under way, it is waited for; it is enough where nothing else is asked for.
 
         Raises:
             StoreUnavailable: The store cannot be read now; what came before that is queued.
@@ -264,7 +266,11 @@ class Relay:
 
     def waiting(self) -> set[str]:
         """Lanes in which items wait, other than broadcasts."""
-        return self._lanes.waiting()
+        return {item.lane for item in self._lanes.waiting()}
+
+    def waiting_ids(self) -> set[int]:
+        """The items that wait there."""
+        return {item.id for item in self._lanes.waiting()}
 
     def known_ids(self) -> set[int]:
         """Ids of the items this process is responsible for."""

@@ -26,7 +26,7 @@ from legato.outbox.bots import Bot
 from legato.outbox.dispatch import Dispatcher
 from legato.outbox.lanes import Asked, Lane
 from legato.outbox.notice import Notice
-from legato.outbox.ours import Ours, abandon, lost
+from legato.outbox.ours import Ours, abandon, claimed, lost
 from legato.outbox.pacing import Pacing, Window
 from legato.outbox.settings import RelaySettings, RelayStats
 from legato.outbox.settler import Settler
@@ -161,7 +161,7 @@ class Sender:
         """Returns once a crash in the send would leave no more in doubt than that one message; False
         if it is not ours to send (any more).
         """
-        if lost(self.ours, lane):
+        if not await claimed(self.ours, lane):
             return False
         if item.id and self.settler.unsettled(lane.name):
             self.dispatch.settle_soon()

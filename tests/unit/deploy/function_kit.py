@@ -10,6 +10,7 @@ import pytest
 
 from legato import App, Chat, Happened
 from legato.abc import Clock
+from legato.deploy.clock import SystemClock
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
 from legato.deploy.function.invocation import Invocation
@@ -59,6 +60,16 @@ def on_telegram(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeT
     with FakeTelegram(token=TOKEN).threaded() as telegram:
         telegram.user("Ann", started=True)
         yield telegram
+
+
+class Jumping(SystemClock):
+    """Time passes, and a test lets it jump."""
+
+    def __init__(self) -> None:
+        self.later_s = 0.0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + round(self.later_s * 1000)
 
 
 class Context:

@@ -20,7 +20,7 @@ from legato.errors import ConfigError, StoreUnavailable
 from legato.model.records import Commit
 from legato.testing.clock import FakeClock
 from legato.testing.fake_telegram import FakeTelegram
-from tests.unit.deploy.function_kit import PROOF, SECRET, TOKEN, Service, request
+from tests.unit.deploy.function_kit import PROOF, SECRET, TOKEN, Jumping, Service, request
 
 
 def app() -> App:
@@ -88,6 +88,8 @@ def test_a_repeated_update_gets_the_same_answer_from_any_process(service: Servic
 def test_an_update_whose_earlier_messages_did_not_get_out_is_asked_for_again(
     service: Service,
 ) -> None:
+    service.clock = clock = Jumping()
+    service.restart()
     event = service.update("/count")
     fault = service.telegram.fails(500, method="sendMessage", times=-1)
     refused = service.invoke(event, left_ms=700)
@@ -96,6 +98,8 @@ def test_an_update_whose_earlier_messages_did_not_get_out_is_asked_for_again(
 
     service.crash()
     fault.end()
+    assert service.invoke(event)["statusCode"] == 503  # the other one may be alive
+    clock.later_s += 3
     answer = service.invoke(event)
     assert json.loads(answer["body"])["text"] == "three"
     assert service.telegram.chat(1001).texts == ["one", "two"]

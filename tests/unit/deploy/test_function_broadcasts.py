@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from legato.deploy.clock import SystemClock
-from legato.deploy.function import broadcasts, start
+from legato.deploy.function import caring, start
 from legato.deploy.function.core import Function
 from legato.deploy.function.invocation import Invocation
 from legato.model.events import Address
@@ -79,7 +79,7 @@ def test_two_ticks_at_the_same_time_tell_nobody_twice(service: Service) -> None:
 def test_a_tick_takes_no_more_than_it_can_send_and_the_next_one_goes_on(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broadcasts, "MOST", PEOPLE // 2)
+    monkeypatch.setattr(caring, "MOST", PEOPLE // 2)
     for count in (PEOPLE // 2, PEOPLE, PEOPLE):
         assert service.invoke(TICK) == {"woken": 0, "left": 0}
         assert sorted(told(service.telegram).values()) == [1] * count
@@ -106,7 +106,8 @@ def test_a_broadcast_goes_on_although_who_was_at_it_has_died(service: Service) -
     async def dies() -> None:
         function = process(service)
         async with function.invoked(8, quiet=True) as runtime:
-            assert await broadcasts._taken(runtime, function.clock, function.invocation)
+            assert await caring.cares(runtime.store, function.clock, function.invocation)
+            function.invocation.care = None  # it dies
         await function.stopped()
 
     asyncio.run(dies())

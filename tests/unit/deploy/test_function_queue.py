@@ -19,7 +19,7 @@ from legato.platforms.telegram import Telegram
 from legato.queues.sqs.letters import hashed
 from legato.testing.clock import FakeClock
 from legato.testing.fake_telegram import FakeTelegram
-from tests.unit.deploy.function_kit import SECRET, TOKEN, Service, request
+from tests.unit.deploy.function_kit import SECRET, TOKEN, Jumping, Service, request
 from tests.unit.deploy.queue_kit import (
     CREDENTIALS,
     QUEUE,
@@ -224,6 +224,8 @@ def test_what_there_is_no_time_for_stays_in_the_queue(service: Service, sqs: Fak
 def test_the_answers_of_a_process_that_died_are_sent_before_all_that_comes(
     service: Service, sqs: FakeSqs
 ) -> None:
+    service.clock = clock = Jumping()
+    service.restart()
     for number, text in enumerate(("/start", "Ann", "/start"), 1):
         service.invoke(update(number, 1001, text))
     records = sqs.records()
@@ -237,6 +239,9 @@ def test_the_answers_of_a_process_that_died_are_sent_before_all_that_comes(
         one | {"attributes": one["attributes"] | {"ApproximateReceiveCount": "2"}}
         for one in records
     ]
+    assert work(service, again) == [one["messageId"] for one in again]  # it may be alive
+    assert texts(service) == []
+    clock.later_s += 5
     assert work(service, again) == []
     assert texts(service) == ["Name?", "Hello Ann", "Name?"]
 

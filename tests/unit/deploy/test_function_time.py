@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from legato.app.runtime import Runtime
-from legato.deploy.function import start
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
 from legato.deploy.function.yandex import Yandex
 from legato.errors import StoreUnavailable
 from legato.model.records import RUNNING
-from tests.unit.deploy.function_kit import Service
+from tests.unit.deploy.function_kit import Jumping, Service
 from tests.unit.deploy.time_kit import AFTER_S, SHORT_MS, TICK, Work, sent, stored, working
 
 
@@ -166,13 +165,12 @@ TIMER = {
     [(Lambda, TICK), (Lambda, RULE), (Yandex, {"messages": [TIMER]})],
     ids=["tick", "rule", "timer"],
 )
-def test_what_a_dead_process_could_not_deliver_is_delivered_by_another_one_a_minute_later(
+def test_what_a_dead_process_could_not_deliver_is_delivered_by_another_one_once_its_time_is_over(
     service: Service,
-    monkeypatch: pytest.MonkeyPatch,
     handler: Callable[[Function], Callable[[object], object]],
     tick: dict[str, object],
 ) -> None:
-    service.clock = None
+    service.clock = clock = Jumping()
     service.restart()
     fault = service.telegram.fails(500, method="sendMessage", times=-1)
     service.invoke(service.update("/leaves"), SHORT_MS)
@@ -181,7 +179,7 @@ def test_what_a_dead_process_could_not_deliver_is_delivered_by_another_one_a_min
     handler(service.process)(tick | {"id": "1"})
     assert service.telegram.chat(1001).texts == []  # the other one may be alive
 
-    monkeypatch.setattr(start, "STRANGE_MS", 0)
+    clock.later_s += 5
     handler(service.process)(tick | {"id": "2"})
     assert service.telegram.chat(1001).texts == ["1", "2"]
 

@@ -14,9 +14,12 @@ from legato.errors import StoreUnavailable
 from legato.model.records import Commit, Committed
 from legato.platforms.web.rooms import Entry, Room
 from legato.stores.sqlite import SQLiteStore
+from tests.unit.deploy.function_kit import Jumping
 from tests.unit.deploy.socket_kit import ANN, LINK, Gateway, Page, Site, a_site, event, stored
 from tests.unit.deploy.socket_victim import DEAD, greeter
 
+OVER_S = 15
+"""An invocation is over after that."""
 SAID = ["/start", "Welcome.", "Your name?", "Ann", "Hello, Ann!"]
 
 
@@ -94,8 +97,9 @@ def test_a_page_that_cannot_be_reached_now_is_reached_later(
     ann.says("/start")
     assert {row.state for row in stored()} == {"queued"}
     Page(site, ANN, "newer=").opens()  # the other one is not waited for any more
+    site.clock = clock = Jumping()
     site.restart()
-    monkeypatch.setattr("legato.deploy.function.start.STRANGE_MS", -60_000)
+    clock.later_s += OVER_S
     until_delivered(site)
     assert ann.shows == SAID[:3]
 
@@ -112,15 +116,14 @@ def until_delivered(site: Site) -> None:
 def test_a_process_that_dies_anywhere_loses_nothing_and_shows_nothing_twice(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "legato.deploy.function.start.STRANGE_MS", -60_000
-    )  # what is left is taken at once
+    site.clock = clock = Jumping()
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     deaths = 0
     for number in itertools.count(1):
         folder = tmp_path / str(number)
         folder.mkdir()
         monkeypatch.chdir(folder)
+        clock.later_s = 0
         site.restart()
         page = Page(site, ANN, f"{number}=").opens()
         frame = json.dumps({"session": ANN, "id": "one", "text": "/start"})
@@ -130,6 +133,7 @@ def test_a_process_that_dies_anywhere_loses_nothing_and_shows_nothing_twice(
         assert died in (0, DEAD)
         deaths += died == DEAD
 
+        clock.later_s += OVER_S
         site.restart()
         page.sends(id="one", text="/start")  # as the page does until it is told {"taken"}
         assert page.news[-1] == {"taken": "one"}

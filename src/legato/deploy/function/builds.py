@@ -127,11 +127,20 @@ class Builds:
         if answer is None:
             return None
         if answer.left:
-            await taken_over(runtime, self._invocation, lambda item: item.lane == lane)
+            await self._take_over(runtime, lane, work.key)
         if answer.outcome == "later":
             raise Unavailable(f"version {build}: {answer.why}", answer.after_s)
         reply = a2b_base64(answer.reply) or None
         return Outcome(taken=answer.outcome == "taken", duplicate=answer.duplicate, reply=reply)
+
+    async def _take_over(self, runtime: Runtime, lane: str, key: str) -> None:
+        """What it had said and not sent is ours: its invocation is over."""
+        await taken_over(
+            runtime,
+            self._invocation,
+            lambda item: item.lane == lane,
+            ended=lambda item: item.key == key,
+        )
 
     async def _said(self, runtime: Runtime, lane: str) -> None:
         """What we have said there goes before what the other one will say."""
@@ -156,7 +165,7 @@ class Builds:
             why = _text(answer)
             log.error("conversation %s ended the process of version %d: %s", work.key, build, why)
             # Nobody else delivers what it had said, and that goes before what is said now.
-            await taken_over(runtime, self._invocation, lambda item: item.lane == lane)
+            await self._take_over(runtime, lane, work.key)
             await self._said(runtime, lane)
             raise Unavailable(f"version {build} failed: {why}")
         kind = _kind(answer)
@@ -230,9 +239,11 @@ async def _worked(function: Function, runtime: Runtime, work: Handed) -> Answer:
         answer = _later(error)
     else:
         answer = _answered(outcome)
-    if answer.duplicate:
-        # Whoever had it first may have died before this was sent.
-        await taken_over(runtime, function.invocation, lambda item: item.lane == lane)
+    # Whoever had it first may have died before this was sent, or is at it.
+    if answer.duplicate and await taken_over(
+        runtime, function.invocation, lambda item: item.lane == lane
+    ):
+        answer = Answer("later", why="another process sends what it said")
     await function.delivered(runtime, lane)
     left = lane in runtime.relay.waiting()
     if left:

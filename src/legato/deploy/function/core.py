@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from legato.deploy.function.builds import Builds
     from legato.deploy.function.queueing import Queues
     from legato.engine.outcomes import Handed, Outcome
-    from legato.outbox.relay import Only
+    from legato.model.records import OutboxItem
 
 T = TypeVar("T")
 
@@ -82,9 +82,7 @@ class Function:
         self._runtime: Runtime | None = None
         self._resumed = self._warned = False
         self._parts: Parts | None = None
-        self._left: set[str] = (
-            set()
-        )  # lanes with something that the last invocation could not deliver
+        self._left: set[int] = set()  # what earlier invocations could not deliver
         self._purged_ms = 0
         self.build: int = 0
         self._builds: Builds | None = None
@@ -165,14 +163,10 @@ class Function:
 
     async def ticked(self, runtime: Runtime) -> dict[str, int]:
         """The same, within an invocation."""
-        if not await leftover(runtime, self.clock, self.invocation):
-            return await self._touched(runtime)
-        from legato.deploy.function.broadcasts import gone_on_with
+        if await leftover(runtime, self.clock, self.invocation):
+            from legato.deploy.function.caring import some_broadcasts
 
-        async with gone_on_with(runtime, self.clock, self.invocation):
-            return await self._touched(runtime)
-
-    async def _touched(self, runtime: Runtime) -> dict[str, int]:
+            await some_broadcasts(runtime, self.invocation)
         now_ms = self.clock.now_ms()
         await runtime.leftovers.look(self.invocation.left_s)
         woken = await self.tick(runtime)
@@ -216,14 +210,23 @@ class Function:
                 # A Turn is acknowledged early only if it would outlast the invocation.
                 runtime.settings = replace(runtime.settings, ack_after_s=self.invocation.left_s)
                 if self._left:
-                    lanes, self._left = self._left, set()
-                    await taken_over(runtime, self.invocation, _of(lanes))
+                    await self._take_own(runtime)
                 yield runtime
         except CutOff:
             cut = True
             raise
         finally:
             await self._over(token, turns, cut=cut, last=last)
+
+    async def _take_own(self, runtime: Runtime) -> None:
+        """What this process has left is for it to send, unless others send what was left at the moment."""
+        left = self._left
+
+        def own(item: OutboxItem) -> bool:
+            return item.id in left
+
+        if not await taken_over(runtime, self.invocation, own, ended=own):
+            self._left = set()
 
     async def _over(
         self,
@@ -245,8 +248,12 @@ class Function:
         if runtime is None or cut:
             self._discard()
         else:
-            self._left = runtime.relay.waiting()
+            self._left |= runtime.relay.waiting_ids()
             runtime.relay.drop(ALL)
+            if self.invocation.care is not None:
+                from legato.deploy.function import caring
+
+                await caring.over(runtime, self.invocation, self.invocation.care)
         await self._closing.wait(self.invocation.rest_s(CLOSE_S))
 
     def _discard(self) -> None:
@@ -330,8 +337,8 @@ class Function:
         if received.release is not None:
             received.release()  # the others go first: only then is it answered
         elif received.reply is not None:
-            # A repeated update: whoever had it first may have died before the others were sent.
-            await taken_over(runtime, self.invocation, _of({received.lane}))
+            # A repeated update: whoever had it first may have died before the others were sent, or is at it.
+            await self._before(runtime, received.lane)
         await self.tick(runtime)
         await self.delivered(runtime, received.lane)
         if received.reply is None:
@@ -340,6 +347,13 @@ class Function:
             # What must stand before the reply is not there: the update comes again, and gets it.
             raise Unavailable("messages before the answer could not be delivered in time")
         return HttpResponse(200, {"content-type": received.reply_type}, received.reply)
+
+    async def _before(self, runtime: Runtime, lane: str) -> None:
+        def only(item: OutboxItem) -> bool:
+            return item.lane == lane and not is_broadcast(item)  # these go on from tick to tick
+
+        if await taken_over(runtime, self.invocation, only):
+            raise Unavailable("another process sends what goes before the answer")
 
     async def delivered(self, runtime: Runtime, lane: str) -> None:
         """Delivers everything, as far as there is time; what is for `lane` goes before all."""
@@ -365,11 +379,6 @@ class Function:
             await asyncio.wait_for(work, self.invocation.left_s)
         except TimeoutError:
             pass  # whoever needs it looks for itself
-
-
-def _of(lanes: Collection[str]) -> Only:
-    """What waits in these lanes. Broadcasts go on from tick to tick."""
-    return lambda item: item.lane in lanes and not is_broadcast(item)
 
 
 def answer(status: int, text: str, **headers: str) -> HttpResponse:

@@ -8,13 +8,16 @@ import os
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import legato
 from legato.abc import Clock
 from legato.engine.term import Term
 from legato.errors import Unavailable
+
+if TYPE_CHECKING:
+    from legato.outbox.caretaker import Caretaker
 
 MARGIN_S = 0.5
 """Kept for answering, of the time that is left."""
@@ -28,6 +31,8 @@ GUARD_S = 2.0
 """No step is started when less than this is left, or less than a quarter of all the time."""
 GRACE_MS = 2000
 """An interrupted Turn is gone on with so long after the end of its invocation."""
+CLAIM_MS = 60_000
+"""What is committed is for this invocation to send for so long at most: it may be one of many minutes, and die."""
 _KNOWN = (os.path.dirname(legato.__file__), os.path.dirname(asyncio.__file__))  # noqa: PTH120  # pathlib is slow to import
 
 _DRIVERS = (f"{os.sep}asyncpg{os.sep}",)
@@ -64,14 +69,18 @@ class Invocation(Term):
 
     Attributes:
         wakes: Conversations that are to be woken, and when (milliseconds since 1970).
+        care: What makes this process the caretaker, if it is: see legato.outbox.caretaker.
+        taken: Ids of what it has taken over as that.
         until: When the answer must be on its way, by the clock's monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_guard_s", "_until_ms", "until", "wakes")
+    __slots__ = ("_clock", "_guard_s", "_until_ms", "care", "taken", "until", "wakes")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.wakes: dict[str, int] = {}
+        self.care: Caretaker | None = None
+        self.taken: set[int] = set()
         self.until: float = 0.0
         self._guard_s = 0.0
         self._until_ms = 0
@@ -82,6 +91,8 @@ class Invocation(Term):
         self._guard_s = min(GUARD_S, budget_s / 4)
         self._until_ms = self._clock.now_ms() + round(budget_s * 1000) + GRACE_MS
         self.wakes = {}
+        self.care = None
+        self.taken.clear()
 
     @property
     def left_s(self) -> float:
@@ -128,6 +139,9 @@ class Invocation(Term):
 
     def until_ms(self) -> int:
         return self._until_ms
+
+    def sends_until_ms(self) -> int:
+        return min(self._until_ms, self._clock.now_ms() + CLAIM_MS)
 
     def alarm(self, key: str, wake_ms: int) -> None:
         self.wakes[key] = wake_ms

@@ -137,8 +137,9 @@ class Queues:
             StoreError: It cannot be learned what is left to send from an earlier try.
         """
         lanes = {lane for record in records if (lane := self._left_in(record))}
-        if lanes:
-            await taken_over(runtime, self._invocation, lambda item: item.lane in lanes)
+        others = lanes and await taken_over(
+            runtime, self._invocation, lambda item: item.lane in lanes
+        )
         groups: dict[str, list[int]] = {}
         for number, record in enumerate(records):
             group = _attribute(record, "MessageGroupId")
@@ -151,7 +152,12 @@ class Queues:
         async def in_order(numbers: list[int]) -> None:
             async with room:
                 for at, number in enumerate(numbers):
-                    failures[number] = await self._one(runtime, records[number], happen)
+                    record = records[number]
+                    failures[number] = (
+                        Unavailable("another process sends what goes before")
+                        if others and self._left_in(record) in others
+                        else await self._one(runtime, record, happen)
+                    )
                     if failures[number] is not None:
                         for later in numbers[at + 1 :]:
                             failures[later] = Unavailable("one before it in its group failed")

@@ -10,16 +10,18 @@ from msgspec.structs import replace
 
 from legato.app.runtime import Runtime, RuntimeSettings
 from legato.app.settings import Settings, load_settings
+from legato.app.share import Share
 from legato.deploy.function.lazy import LazyHttp
 from legato.deploy.parts import hosted_platforms, make_platforms, make_store
-from legato.errors import ConfigError, StoreUnavailable
+from legato.errors import ConfigError, StoreError, StoreUnavailable
 from legato.outbox.backlog import is_broadcast
+from legato.outbox.caretaker import Claims, is_own, is_strange
 from legato.outbox.settings import RelaySettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from legato.abc import Clock, Platform
+    from legato.abc import Clock, Platform, Store
     from legato.app.app import App
     from legato.deploy.function.invocation import Invocation
     from legato.deploy.function.queueing import Queues
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
     from legato.model.records import OutboxItem
     from legato.outbox.relay import Only
 
-STRANGE_MS = 60_000
-"""Deliveries older than this are of an invocation that died; younger ones may be another's, which
-delivers them itself."""
 RESUME_S = 1.0
 """So long the store is asked for what was left, at most: a broadcast may have left a million."""
 ONE_MACHINE = "LEGATO_FUNCTIONS"
@@ -45,6 +44,35 @@ log: logging.Logger = logging.getLogger("legato.function")
 
 class Enough(Exception):
     """So much was found that the rest is left."""
+
+
+class Own(Share):
+    """Everything; but of messages only those that this invocation has committed, for a while, unless it is the caretaker.
+
+    Args:
+        store, clock, invocation: Where it stands who that is, what time it is, and how much is left.
+    """
+
+    def __init__(self, store: Store, clock: Clock, invocation: Invocation) -> None:
+        self._parts = store, clock, invocation
+        self._clock = clock
+        self._invocation = invocation
+
+    def sends(self, item: OutboxItem) -> bool:
+        care = self._invocation.care
+        if item.id in self._invocation.taken:
+            return care is not None and care.holds
+        return is_own(item, self._clock.now_ms()) or (care is not None and care.is_safe(item))
+
+    async def claim(self, item: OutboxItem) -> None:
+        if self._invocation.care is not None or self.sends(item):
+            return
+        from legato.deploy.function.caring import cares
+
+        try:
+            await cares(*self._parts)
+        except StoreError as error:
+            log.debug("what was left waits: %s", error)
 
 
 class Parts(NamedTuple):
@@ -101,6 +129,7 @@ def make(
         clock=clock,
         http=http,
         settings=replace(_knobs(settings, invocation), build=build, elsewhere=elsewhere),
+        share=Own(store, clock, invocation),
     )
     return Parts(runtime, {platform.name: platform for platform in platforms}, queues, settings)
 
@@ -141,12 +170,6 @@ async def opened(parts: Parts) -> Runtime:
     return runtime
 
 
-def strange(clock: Clock) -> Only:
-    """Tells which deliveries nobody is at any more."""
-    old_ms = clock.now_ms() - STRANGE_MS
-    return lambda item: item.created_ms < old_ms
-
-
 async def resume(runtime: Runtime, clock: Clock, invocation: Invocation) -> None:
     """Takes up what earlier processes have left.
 
@@ -159,16 +182,17 @@ async def resume(runtime: Runtime, clock: Clock, invocation: Invocation) -> None
 
 
 async def leftover(runtime: Runtime, clock: Clock, invocation: Invocation) -> bool:
-    """Takes over messages whose invocation died; returns whether there are broadcasts, which are not taken.
+    """Takes over messages whose invocation is over, or whose process died; returns whether there are broadcasts, which
+    are not taken.
 
     Raises:
         StoreError: The store cannot be read.
     """
-    old, broadcasts = strange(clock), False
+    now_ms, broadcasts = clock.now_ms(), False
 
     def only(item: OutboxItem) -> bool:
         nonlocal broadcasts
-        if not old(item):
+        if not is_strange(item, now_ms):
             return False
         broadcasts = broadcasts or is_broadcast(item)
         return not is_broadcast(item)
@@ -177,29 +201,68 @@ async def leftover(runtime: Runtime, clock: Clock, invocation: Invocation) -> bo
     return broadcasts
 
 
-async def taken_over(runtime: Runtime, invocation: Invocation, only: Only) -> None:
-    """Takes over what the store holds as undelivered, as far as it is found in a short time, the oldest first.
+async def taken_over(
+    runtime: Runtime, invocation: Invocation, only: Only, *, ended: Only | None = None
+) -> set[str]:
+    """Takes over what the store holds as undelivered, as far as it is found in a short time, the oldest first, and as
+    far as no other process has it: which takes what is left is the caretaker.
 
     Args:
         runtime: Takes it over.
         invocation: Has the time.
-        only: What is meant. Raises Enough when it is.
+        only: What is meant.
+        ended: What of it was an invocation's that is over, whatever it says itself.
+
+    Returns:
+        Lanes in which something that is meant is another process's.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    found, others = await looked_through(runtime, invocation, only, ended=ended)
+    if not found:
+        return others
+    from legato.deploy.function.caring import cares
+
+    if not await cares(runtime.store, runtime.clock, invocation):
+        return found | others
+    return (await looked_through(runtime, invocation, only, ended=ended, take=True))[1]
+
+
+async def looked_through(
+    runtime: Runtime,
+    invocation: Invocation,
+    only: Only,
+    *,
+    ended: Only | None = None,
+    take: bool = False,
+) -> tuple[set[str], set[str]]:
+    """Looks at what is undelivered, and takes it, if so wanted. The lanes in which there is something for us, and those in
+    which there is something of others. `only` may raise Enough.
 
     Raises:
         StoreError: The store cannot be read.
     """
     rest_s = invocation.left_s - _patience_s(invocation)
+    claims, found, others = Claims(runtime.clock.now_ms()), set[str](), set[str]()
 
-    def in_time(item: OutboxItem) -> bool:
+    def wanted(item: OutboxItem) -> bool:
         if invocation.left_s < rest_s:
             log.warning("there are more undelivered messages than can be looked through now")
             raise Enough
-        return only(item)
+        free = claims.free(item) or (ended is not None and ended(item))
+        if not only(item):
+            return False
+        (found if free else others).add(item.lane)
+        if take and free:
+            invocation.taken.add(item.id)
+        return take and free
 
     try:
-        await runtime.relay.recover(in_time)
+        await runtime.relay.recover(wanted)
     except Enough:
         pass  # a later invocation takes the next ones
+    return found, others
 
 
 def _patience_s(invocation: Invocation) -> float:
@@ -230,14 +293,13 @@ def _knobs(settings: Settings, invocation: Invocation) -> RuntimeSettings:
 
 __all__ = [
     "ONE_MACHINE",
-    "STRANGE_MS",
     "Enough",
     "Parts",
     "fleeting",
     "leftover",
+    "looked_through",
     "make",
     "opened",
     "resume",
-    "strange",
     "taken_over",
 ]

@@ -1,0 +1,80 @@
+"""What others have left undelivered is sent by one process at a time: two that send what stands first would send all of it
+twice. Broadcasts are the most of it: they go on from tick to tick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from legato.deploy.function.invocation import CLOSE_S
+from legato.deploy.function.start import Enough, looked_through
+from legato.errors import StoreError
+from legato.model.shards import SLOTS
+from legato.outbox.backlog import is_broadcast
+from legato.outbox.caretaker import Caretaker, is_strange
+
+if TYPE_CHECKING:
+    from legato.abc import Clock, Store
+    from legato.app.runtime import Runtime
+    from legato.deploy.function.invocation import Invocation
+    from legato.model.records import OutboxItem
+
+MOST = 500
+"""Messages of broadcasts that one tick takes: more than it can send."""
+GIVE_UP_S = 1.0
+"""So long is waited for what is being sent, before others may care."""
+ALL = range(SLOTS)
+
+log: logging.Logger = logging.getLogger("legato.function")
+
+
+async def cares(store: Store, clock: Clock, invocation: Invocation) -> bool:
+    """Whether this process is the caretaker, until its invocation is over.
+
+    Raises:
+        StoreError: The store cannot be used.
+    """
+    if invocation.care is None:
+        care = Caretaker(store, clock)
+        if not await care.take(invocation.until_ms()):
+            return False
+        invocation.care = care
+    return invocation.care.holds
+
+
+async def over(runtime: Runtime, invocation: Invocation, care: Caretaker) -> None:
+    """An invocation ends: others may care, if nothing is being sent any more. If that fails, they may once its time is
+    over.
+    """
+    try:
+        async with asyncio.timeout(min(GIVE_UP_S, invocation.rest_s(CLOSE_S))):
+            if await runtime.relay.emptied(ALL, GIVE_UP_S):
+                await care.give_up()
+    except (StoreError, TimeoutError) as error:
+        log.debug("what is left waits for the end of an invocation: %s", error)
+
+
+async def some_broadcasts(runtime: Runtime, invocation: Invocation) -> None:
+    """Goes on with broadcasts, unless somebody else does.
+
+    Raises:
+        StoreError: The store cannot be used.
+    """
+    if not await cares(runtime.store, runtime.clock, invocation):
+        return
+    now_ms, count = runtime.clock.now_ms(), 0
+
+    def only(item: OutboxItem) -> bool:
+        nonlocal count
+        if count == MOST:
+            raise Enough
+        wanted = is_broadcast(item) and is_strange(item, now_ms)
+        count += wanted
+        return wanted
+
+    await looked_through(runtime, invocation, only, take=True)
+
+
+__all__ = ["cares", "over", "some_broadcasts"]
