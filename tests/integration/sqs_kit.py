@@ -16,6 +16,7 @@ from tests.servers.ministack import Ministack
 
 REGION, ACCOUNT = "eu-central-1", "000000000000"
 WORKER = Path(__file__).with_name("sqs_worker.py")
+OVER_S = 33
 _numbers = itertools.count(1)
 
 Record = dict[str, Any]
@@ -130,9 +131,14 @@ class Workers:
     Args:
         bot: The file of the app.
         sabotage: "forget": no update is known again.
+
+    Attributes:
+        later_s: How much the clock of the next one goes before ours: a queue hides what a process that died had
+            until its time is over.
     """
 
     def __init__(self, bot: Path, *sabotage: str) -> None:
+        self.later_s: int = 0
         self._zygote = subprocess.Popen(
             [sys.executable, str(WORKER), str(bot), *sabotage],
             stdin=subprocess.PIPE,
@@ -144,11 +150,14 @@ class Workers:
         """What a new process answers; None if it is killed with SIGKILL after its `fuse`th write."""
         assert self._zygote.stdin is not None
         assert self._zygote.stdout is not None
-        self._zygote.stdin.write(json.dumps({"event": {"Records": records}, "fuse": fuse}) + "\n")
+        asked = {"event": {"Records": records}, "fuse": fuse, "later_s": self.later_s}
+        self._zygote.stdin.write(json.dumps(asked) + "\n")
         self._zygote.stdin.flush()
         found: dict[str, Any] = json.loads(self._zygote.stdout.readline())
         assert "error" not in found, found["error"]
         answer: dict[str, Any] | None = found["answer"]
+        if answer is None:
+            self.later_s += OVER_S
         return answer
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """sqs_worker.py bot.py [forget]: a process of a function for each line of stdin, which may be killed after a write.
 
-in:  {"event": ..., "fuse": 3}     killed (SIGKILL) once its third write was carried out, before it knows; 0: never
+in:  {"event": ..., "fuse": 3, "later_s": 40}     killed (SIGKILL) once its third write was carried out, before it knows;
+                                                   0: never. Its clock goes so much before ours
 out: {"answer": ...}               None if it was killed; {"error": ...} if it ended in another way
 """
 
@@ -16,8 +17,10 @@ from msgspec import structs
 
 from legato.abc import HttpRequest, HttpResponse
 from legato.app.runtime import Runtime
+from legato.deploy.clock import SystemClock
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
+from legato.deploy.function.invocation import Invocation
 from legato.deploy.function.queueing import Queues
 from legato.deploy.loader import load_app
 from legato.deploy.transport import Transport
@@ -34,6 +37,16 @@ class Context:
 
     def get_remaining_time_in_millis(self) -> int:
         return 30_000
+
+
+class Later(SystemClock):
+    """Goes before ours."""
+
+    def __init__(self, later_s: int) -> None:
+        self._later_ms = later_s * 1000
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self._later_ms
 
 
 def light(left: int) -> None:
@@ -62,11 +75,13 @@ def forget() -> None:
     Runtime.handle = forgetful  # type: ignore[method-assign]
 
 
-def invoked(app: Any, event: Any, fuse: int) -> dict[str, Any]:
+def invoked(app: Any, event: Any, fuse: int, later_s: int) -> dict[str, Any]:
     """The life of one process."""
     if fuse:
         light(fuse)
     function = Function(app, {})
+    function.clock = Later(later_s)
+    function.invocation = Invocation(function.clock)
     try:
         return {"answer": Lambda(function)(event, Context())}
     except Exception:  # noqa: BLE001 - the test tells
@@ -84,7 +99,7 @@ def main() -> None:
         read, write = os.pipe()
         child = os.fork()
         if not child:
-            answer = json.dumps(invoked(app, asked["event"], asked["fuse"]))
+            answer = json.dumps(invoked(app, **asked))
             os.write(write, answer.encode())
             os._exit(0)
         os.close(write)

@@ -19,7 +19,7 @@ from legato.testing.fake_telegram import FakeTelegram
 from tests.integration.sqs_kit import Sqs, Workers, workers
 from tests.servers.ministack import WHO, Ministack
 
-ADDER = Path(__file__).parents[2] / "examples" / "adder.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "adder.py"
 TOKEN, SECRET = "4200:of-nobody", "of-nobody"
 KILLS, PEOPLE, BATCH = 50, 20, 3
 _numbers = itertools.count(1)
@@ -84,7 +84,7 @@ class World:
         self.people = [1001 + number for number in range(people)]
         for _ in self.people:
             telegram.user("Ann", started=True)
-        self.intake = Function(load_app(str(ADDER)), {})
+        self.intake = Function(load_app(str(EXAMPLE)), {})
         self.kills = 0
         self._updates = itertools.count(1)
 
@@ -175,7 +175,10 @@ def talk(world: World) -> None:
 def test_workers_that_are_killed_between_their_writes_lose_nothing_and_keep_the_order(
     server: Ministack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with world(server, monkeypatch, tmp_path, PEOPLE) as bot, workers(ADDER) as made:
+    # Whatever dies, nobody is silent for so long.
+    adder = tmp_path / "adder.py"
+    adder.write_text(EXAMPLE.read_text().replace("timeout=20", "timeout=86400"))
+    with world(server, monkeypatch, tmp_path, PEOPLE) as bot, workers(adder) as made:
         talk(bot)
         assert bot.queue.left == 3 * PEOPLE  # SQS knows the second one of each
         bot.work(made, KILLS)
@@ -191,7 +194,7 @@ def test_without_the_dedupe_of_the_store_that_test_would_fail(
     server: Ministack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The control."""
-    with world(server, monkeypatch, tmp_path, 2) as bot, workers(ADDER, "forget") as made:
+    with world(server, monkeypatch, tmp_path, 2) as bot, workers(EXAMPLE, "forget") as made:
         talk(bot)
         bot.work(made, 0)
         for person in bot.people:
