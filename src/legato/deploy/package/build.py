@@ -17,10 +17,11 @@ from legato.deploy.package.archive import Size, check_size, digest, packed, size
 from legato.deploy.package.bytecode import compile_all
 from legato.deploy.package.elf import check_elf
 from legato.deploy.package.entry import Entry, handler_of
+from legato.deploy.package.imports import check_imports
 from legato.deploy.package.own import own_files
 from legato.deploy.package.requirements import requirements_of
 from legato.deploy.package.target import Target
-from legato.deploy.package.wheels import install
+from legato.deploy.package.wheels import install, installed
 from legato.errors import ConfigError
 
 MANIFEST = "legato-package.json"
@@ -100,7 +101,7 @@ def build(entry: Entry, target: Target) -> Package:
         tree.mkdir()
         wheels.mkdir()
         install(requirements_of(entry.folder), target, wheels, work, entry.folder)
-        libraries = _versions(wheels)
+        libraries = installed(wheels)
         _copy(_library_files(wheels), wheels, tree)
         _copy(_our_files(), _home().parent, tree)
         taken = sorted(name for name in own if (tree / name).exists())
@@ -108,6 +109,7 @@ def build(entry: Entry, target: Target) -> Package:
             raise ConfigError(f"{taken[0]} of the bot has the name of a library's file: rename it")
         for path, file in own.items():
             _copy_one(file, tree / path)
+        check_imports(entry, tree, target.service)
         handler = tree / f"{target.service.module}.py"
         if handler.exists():
             raise ConfigError(
@@ -199,15 +201,6 @@ def _library_files(wheels: Path) -> Iterable[Path]:
             continue
         if path.suffix not in _NO_USE:
             yield path
-
-
-def _versions(wheels: Path) -> dict[str, str]:
-    """Names and versions of what was installed."""
-    found = {}
-    for path in sorted(wheels.glob("*.dist-info")):
-        name, _, version = path.name.removesuffix(".dist-info").partition("-")
-        found[name] = version
-    return found
 
 
 def _files(folder: Path) -> list[Path]:

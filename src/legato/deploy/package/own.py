@@ -34,8 +34,8 @@ NEVER = (
     "*.sqlite3-*",
     "legato.toml",
 )
-"""They hold secrets or conversations, however they are capitalised; no pattern takes them in. Settings of legato.toml go to the service
-as variables."""
+"""They hold secrets or conversations, however they are capitalised and whatever a link to them is called; no pattern
+takes them in. Settings of legato.toml go to the service as variables."""
 USUALLY = (
     ".*",
     "__pycache__/",
@@ -81,7 +81,7 @@ def _walk(folder: Path, top: Path, patterns: list[str], above: tuple[Path, ...])
         return
     for path in sorted(folder.iterdir()):
         relative = path.relative_to(top).as_posix()
-        if any(fnmatchcase(path.name.lower(), pattern) for pattern in NEVER):
+        if _is_secret(path.name) or (path.is_symlink() and _is_secret(path.resolve().name)):
             continue
         if _ignored(relative, patterns, folder=path.is_dir()):
             continue
@@ -90,6 +90,10 @@ def _walk(folder: Path, top: Path, patterns: list[str], above: tuple[Path, ...])
                 yield from _walk(path, top, patterns, (*above, real))
         elif path.is_file():
             yield path
+
+
+def _is_secret(name: str) -> bool:
+    return any(fnmatchcase(name.lower(), pattern) for pattern in NEVER)
 
 
 def _ignored(relative: str, patterns: list[str], *, folder: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess  # nosec B404
 import sys
@@ -10,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 
-from legato.deploy.package.bytecode import compiler_for
+from legato.deploy.package.requirements import Requirements
 from legato.deploy.package.target import Target
 from legato.errors import ConfigError
 
@@ -18,17 +19,30 @@ SECONDS = 600
 """For all of them."""
 MOST = 5
 """Versions that are named."""
+PIP = """
+import json, sys
+try:
+    from pip._vendor.packaging import markers
+    here, there = markers.default_environment, json.loads(sys.argv[1])
+    markers.default_environment = lambda: here() | there
+except (ImportError, AttributeError):
+    pass
+from pip._internal.cli.main import main
+sys.exit(main(sys.argv[2:]))
+"""
+"""pip, which asks of this machine whether a line is for it ("; sys_platform == 'linux'"), and has no option for another."""
 _MISSING = re.compile(r"satisfies the requirement (\S+).*? \(from versions: ([^)]*)\)")
 _FAR = re.compile(r"WARNING: Retrying|Connection|timed out")
 
 
 def install(
-    requirements: Sequence[str], target: Target, folder: Path, work: Path, here: Path
+    requirements: Requirements, target: Target, folder: Path, work: Path, here: Path
 ) -> None:
-    """Unpacks wheels into `folder`; nothing is built, and nothing of this machine is used.
+    """Unpacks wheels into `folder`; nothing is built but what a line names by its folder, and nothing of this machine
+    is used.
 
     Args:
-        requirements: Lines as in requirements.txt.
+        requirements: What is needed.
         target: What for.
         folder: An empty one.
         work: For files of our own.
@@ -37,8 +51,29 @@ def install(
     Raises:
         ConfigError: There is no wheel for that machine, or no way to fetch it.
     """
+    own, ours = requirements.own, requirements.ours
+    if not requirements.hashed:
+        _fetch([*own, *ours], target, folder, work, here)
+        return
+    # Ours have no hashes. What was fetched by its hash stays as it is.
+    _fetch(own, target, folder, work, here)
+    versions = "".join(f"{name}=={version}\n" for name, version in installed(folder).items())
+    (work / "constraints.txt").write_text(versions, encoding="utf-8")
+    _fetch([*ours, f"-c {work / 'constraints.txt'}"], target, folder, work, here)
+
+
+def installed(folder: Path) -> dict[str, str]:
+    """Names and versions of what was unpacked."""
+    found = {}
+    for path in sorted(folder.glob("*.dist-info")):
+        name, _, version = path.name.removesuffix(".dist-info").partition("-")
+        found[name] = version
+    return found
+
+
+def _fetch(lines: Sequence[str], target: Target, folder: Path, work: Path, here: Path) -> None:
     file = work / "requirements.txt"
-    file.write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     command = _command(target, folder, file)
     try:
         done = subprocess.run(  # nosec B603
@@ -77,15 +112,11 @@ def _indented(lines: Sequence[str], count: int) -> bool:
 
 
 def _command(target: Target, folder: Path, file: Path) -> list[str]:
-    """Which requirements are for a version, pip asks the Python that runs it: so it is the target's, where there is
-    one.
-    """
     if find_spec("pip") is not None:
         platforms = [word for tag in target.platforms for word in ("--platform", tag)]
-        python = compiler_for(target.python) or sys.executable
-        by = [] if python == sys.executable else ["--python", python]
         return [
-            sys.executable, "-m", "pip", *by, "install", "--quiet", "--no-input", "--disable-pip-version-check",
+            sys.executable, "-c", PIP, json.dumps(markers_of(target)),
+            "install", "--quiet", "--no-input", "--disable-pip-version-check",
             "--target", str(folder), "--no-compile", "--only-binary=:all:", "--implementation", "cp",
             "--python-version", target.python, *platforms, "--requirement", str(file),
         ]  # fmt: skip
@@ -100,9 +131,26 @@ def _command(target: Target, folder: Path, file: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def markers_of(target: Target) -> dict[str, str]:
+    """What a line's condition may ask for, as the function's Python would answer."""
+    return {
+        "implementation_name": "cpython",
+        "implementation_version": f"{target.python}.0",
+        "os_name": "posix",
+        "platform_machine": target.machine,
+        "platform_python_implementation": "CPython",
+        "platform_release": "",
+        "platform_system": "Linux",
+        "platform_version": "",
+        "python_full_version": f"{target.python}.0",
+        "python_version": target.python,
+        "sys_platform": "linux",
+    }
+
+
 def _known(glibc: int) -> int:
     """The newest glibc that uv has a name for and that is not newer."""
     return max(minor for minor in (17, 28, 31, 32, 33, 34, 35) if minor <= glibc)
 
 
-__all__ = ["install", "told"]
+__all__ = ["install", "installed", "markers_of", "told"]

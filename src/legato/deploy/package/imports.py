@@ -1,0 +1,124 @@
+"""Whether a package holds what the bot imports.
+
+The bot has been imported on this machine, where everything may be: a library that requirements.txt forgets, a folder
+that is left out as one of tests. The function would find that out, at its first request. Looked at are the imports at
+the top of the bot's modules; what stands in `try`, or is imported when it is used, may be missing.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from legato.deploy.package.entry import Entry
+from legato.deploy.package.target import Service
+from legato.errors import ConfigError
+
+GIVEN = {
+    "aws": ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "awslambdaric"),
+    "yandex": ("boto3", "botocore", "grpc", "requests", "yandexcloud"),
+    "google": ("functions_framework", "cloudevents", "flask", "werkzeug", "jinja2"),
+}
+"""What a service has by itself, as far as that is known."""
+
+
+def check_imports(entry: Entry, tree: Path, service: Service) -> None:
+    """Follows the imports of a bot through its own modules.
+
+    Args:
+        entry: The bot.
+        tree: What goes into the package.
+        service: Which one runs it.
+
+    Raises:
+        ConfigError: Something would not be found.
+    """
+    seen: set[str] = set()
+    left = [(entry.module, _loaded(entry.module, entry.folder))]
+    while left:
+        name, file = left.pop()
+        if name in seen or file is None:
+            continue
+        seen.add(name)
+        _check_own(name, file, entry, tree)
+        for wanted in _with_packages(_imports(name, file)):
+            own = _loaded(wanted, entry.folder)
+            if own is not None:
+                left.append((wanted, own))
+            elif not _is_there(wanted.partition(".")[0], tree, service):
+                raise ConfigError(
+                    f"{_shown(file, entry)} imports {wanted}, which the function would not find: name its library in "
+                    "requirements.txt"
+                )
+
+
+def _loaded(name: str, folder: Path) -> Path | None:
+    """The file of a module of the bot's own, None if it is none."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is None and (folder / f"{name.replace('.', '/')}.py").is_file():
+        file = folder / f"{name.replace('.', '/')}.py"  # it was loaded under another name
+    if file is None or name.partition(".")[0] == "legato":
+        return None
+    path = Path(file)
+    if path.suffix != ".py" or not path.is_relative_to(folder):
+        return None
+    above = [parent for parent in path.parents if parent.is_relative_to(folder)]
+    return None if any((one / "pyvenv.cfg").exists() for one in above) else path
+
+
+def _check_own(name: str, file: Path, entry: Entry, tree: Path) -> None:
+    place = tree / name.replace(".", "/")
+    if place.with_name(f"{place.name}.py").is_file() or (place / "__init__.py").is_file():
+        return
+    path = _shown(file, entry)
+    if (tree / path).is_file():
+        top = file.parents[name.count(".") + (file.name == "__init__.py")]
+        raise ConfigError(
+            f"{path} was imported as {name}, so the function would not find it in the package of {entry.folder}: run "
+            f"this in {top}"
+        )
+    raise ConfigError(
+        f"the bot imports {name}, but {path} is left out: take it in by a line in .legatoignore, as in !tests/"
+    )
+
+
+def _imports(name: str, file: Path) -> Iterator[str]:
+    """What a module imports at its top, as whole names."""
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.parse(file.read_bytes()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                above = ".".join(parts[: len(parts) - node.level + 1])
+                base = ".".join(filter(None, (above, base)))
+            yield base
+            yield from (
+                one
+                for one in (f"{base}.{alias.name}" for alias in node.names)
+                if one in sys.modules
+            )
+
+
+def _with_packages(names: Iterable[str]) -> Iterator[str]:
+    """Names with those of the packages around them, which are imported first."""
+    for name in names:
+        parts = name.split(".")
+        yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+
+
+def _is_there(first: str, tree: Path, service: Service) -> bool:
+    if not first or first in sys.stdlib_module_names or first in GIVEN[service.name]:
+        return True
+    return (tree / first).is_dir() or any(tree.glob(f"{first}.*"))
+
+
+def _shown(file: Path, entry: Entry) -> str:
+    return file.relative_to(entry.folder).as_posix()
+
+
+__all__ = ["check_imports"]

@@ -1,0 +1,104 @@
+"""What a bot imports must be in its package, where the function would look for it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from legato.deploy.package.entry import entry_of
+from legato.deploy.package.imports import check_imports
+from legato.deploy.package.own import own_files
+from legato.deploy.package.target import SERVICES
+from legato.errors import ConfigError
+
+BOT_OF_PARTS = """
+from legato import App
+import json
+import six
+from importing.texts import HELLO
+try:
+    import no_such_library_either
+except ImportError:
+    pass
+app = App(HELLO)
+"""
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Path]:
+    """A bot of several modules, and what it imports."""
+    for path, text in {
+        "importing_bot.py": BOT_OF_PARTS,
+        "importing/__init__.py": "from . import more",
+        "importing/more.py": "from .texts import HELLO",
+        "importing/texts.py": "import sys\nHELLO = 'importing'",
+        "scripts.py": "import nothing_that_the_bot_needs",
+    }.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    before = set(sys.modules)
+    sys.modules["six"] = ModuleType("six")
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.startswith(("importing", "six")):
+            del sys.modules[name]
+    sys.path[:] = [one for one in sys.path if not one.startswith(str(tmp_path))]
+
+
+def tree_of(folder: Path, *libraries: str) -> Path:
+    tree = folder.with_name(f"{folder.name}-tree")
+    shutil.rmtree(tree, ignore_errors=True)
+    for path, file in own_files(folder).items():
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, tree / path)
+    for name in ("legato/__init__.py", *libraries):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).touch()
+    return tree
+
+
+def test_a_bot_whose_imports_are_all_there_is_packed(parts: Path) -> None:
+    entry = entry_of(str(parts / "importing_bot.py"))
+
+    check_imports(entry, tree_of(parts, "six.py"), SERVICES["aws"])
+    check_imports(entry, tree_of(parts, "six/__init__.py"), SERVICES["aws"])
+    check_imports(entry, tree_of(parts, "six.cpython-313-aarch64-linux-gnu.so"), SERVICES["google"])
+    (parts / "importing" / "texts.py").write_text("import boto3\nHELLO = 'importing'")
+    check_imports(entry, tree_of(parts, "six.py"), SERVICES["aws"])
+
+
+def test_a_library_that_requirements_forget_is_missed_before_the_function_does(parts: Path) -> None:
+    entry = entry_of(str(parts / "importing_bot.py"))
+
+    with pytest.raises(ConfigError, match=r"importing_bot\.py imports six, .*requirements\.txt"):
+        check_imports(entry, tree_of(parts), SERVICES["aws"])
+    (parts / "importing" / "more.py").write_text("import aiohttp.web")
+    with pytest.raises(ConfigError, match=r"importing/more\.py imports aiohttp"):
+        check_imports(entry, tree_of(parts, "six.py"), SERVICES["aws"])
+
+
+def test_a_module_of_the_bot_that_is_left_out_is_missed(parts: Path) -> None:
+    entry = entry_of(str(parts / "importing_bot.py"))
+    (parts / ".legatoignore").write_text("texts.py\n")
+
+    with pytest.raises(ConfigError, match=r"imports importing\.texts, but importing/texts\.py is"):
+        check_imports(entry, tree_of(parts, "six.py"), SERVICES["aws"])
+
+
+def test_a_module_that_the_function_would_look_for_elsewhere_is_missed(
+    parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (parts / "src").mkdir()
+    (parts / "importing_bot.py").rename(parts / "src" / "importing_bot.py")
+    (parts / "importing").rename(parts / "src" / "importing")
+    monkeypatch.chdir(parts)
+    monkeypatch.syspath_prepend(parts / "src")
+    entry = entry_of("importing_bot:app")
+
+    with pytest.raises(ConfigError, match=r"src/importing_bot\.py was imported as importing_bot"):
+        check_imports(entry, tree_of(parts, "six.py"), SERVICES["aws"])
