@@ -115,13 +115,17 @@ async def test_a_bot_is_deployed_changed_rolled_back_and_destroyed(
         await _leave_out_what_was_said(account)
 
         table = (await account.outputs())["Table"]
-        told = json.loads(await account.legato("status", "--json"))
-        assert told["live"] == 4
-        assert [one["number"] for one in told["versions"]] == [1, 2, 3, 4]
-        assert told["conversations"] == {}
+        await _check_status(account)
         assert "a request to /telegram was refused" in await account.legato("logs")
         await account.legato("destroy")
         await _check_that_nothing_is_left(account, telegram, table)
+
+
+async def _check_status(account: Account) -> None:
+    told = json.loads(await account.legato("status", "--json"))
+    assert told["live"] == 4
+    assert [one["number"] for one in told["versions"]] == [1, 2, 3, 4]
+    assert told["conversations"] == {}
 
 
 async def _check_what_was_made(account: Account, telegram: FakeTelegram) -> None:
