@@ -13,18 +13,16 @@ import pytest
 
 from legato.app.settings import Settings
 from legato.cli.main import main
-from legato.deploy.package import wheels
 from legato.deploy.package.archive import Size, check_size, packed
 from legato.deploy.package.build import Package, build, manifest_of, unpack_own
 from legato.deploy.package.carried import carried, named
 from legato.deploy.package.elf import check_elf
 from legato.deploy.package.entry import Entry, entry_of, handler_of
 from legato.deploy.package.own import own_files
-from legato.deploy.package.requirements import requirements_of
 from legato.deploy.package.target import MB, SERVICES, target_of
 from legato.deploy.package.wheels import told
 from legato.errors import ConfigError
-from tests.unit.deploy.package_kit import ARCH, HERE, bot_in, by_uv, elf, here, uv_finds
+from tests.unit.deploy.package_kit import bot_in, by_uv, elf, here, uv_finds
 
 
 @pytest.fixture(scope="module")
@@ -107,21 +105,9 @@ def test_what_holds_secrets_stays_out_and_patterns_leave_out_more(tmp_path: Path
     found = own_files(folder)
 
     assert list(found) == ["a/img/c.png", "img/b.png", "parcel_bot.py", "pkg/__init__.py"]
-
-
-def test_requirements_take_legatos_extras_from_the_one_that_is_here(tmp_path: Path) -> None:
-    (tmp_path / "requirements.txt").write_text(
-        "legato[twitch]==0.1.0  # ours\nhttpx==0.28.1\n-r more.txt\nlegato-like\n"
-    )
-
-    lines = requirements_of(tmp_path)
-
-    assert lines[:4] == ["", "httpx==0.28.1", f"-r {tmp_path / 'more.txt'}", "legato-like"]
-    assert [line.partition(">")[0] for line in lines[4:]] == [
-        "cryptography",
-        "msgspec",
-        "websockets",
-    ]
+    (folder / "settings.txt").symlink_to(".env")
+    (folder / "words.txt").symlink_to("pkg/__init__.py")
+    assert [*own_files(folder)] == [*found, "words.txt"]
 
 
 def test_a_library_without_a_wheel_for_the_machine_is_named_with_what_there_is() -> None:
@@ -275,18 +261,6 @@ def test_settings_go_with_the_bot_and_secrets_apart() -> None:
     for wrong in ("a b=1", "MISSING"):
         with pytest.raises(ConfigError):
             named([wrong], {})
-
-
-def test_which_requirements_are_for_a_version_is_asked_of_that_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`audioop-lts; python_version >= "3.13"` is wanted there, whatever version packs it."""
-    other = "3.12" if HERE != "3.12" else "3.13"
-    monkeypatch.setattr(wheels, "compiler_for", lambda version: f"/usr/bin/python{version}")
-
-    command = wheels._command(target_of("aws", ARCH, other), tmp_path, tmp_path / "r.txt")
-
-    assert command[1:6] == ["-m", "pip", "--python", f"/usr/bin/python{other}", "install"]
 
 
 def test_pip_and_uv_make_the_same_package(
