@@ -15,9 +15,11 @@ class Received(Struct, frozen=True):
         release: Call this once the answer is written (or failed): what follows it may be sent.
         lane: Where the first event came from, and its answers go; "" if there was none.
         reply_type: The media type of `reply`.
+        duplicate: It was here before: whoever had it may have died before its answers were sent.
     """
 
     reply: bytes | None = None
     release: Callable[[], None] | None = None
     lane: str = ""
     reply_type: str = "application/json"
+    duplicate: bool = False

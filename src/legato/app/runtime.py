@@ -268,9 +268,10 @@ class Runtime:
             raise
         lane = events[0].place.lane
         release = None if slot is None else slot.after(self.relay.release)
+        again = any(outcome.duplicate for outcome in outcomes)
         if parsed.reply is not None or slot is None or not outcomes:
-            return Received(parsed.reply, release, lane, parsed.reply_type)
-        return Received(outcomes[0].reply, release, lane)
+            return Received(parsed.reply, release, lane, parsed.reply_type, again)
+        return Received(outcomes[0].reply, release, lane, duplicate=again)
 
     async def _all(self, events: Sequence[Any], slot: ReplySlot | None) -> list[Outcome]:
         """Hands all events to their lanes, in order; waits for each, but not for slow steps."""

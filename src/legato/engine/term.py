@@ -50,6 +50,15 @@ class Term:
     def alarm(self, key: str, wake_ms: int) -> None:
         """A conversation waits, and is to be woken at this time at the latest."""
 
+    async def taken_up(self, key: str) -> None:
+        """Called before an interrupted Turn of another process is gone on with. What that one had said and not
+        delivered is queued here when it returns: it goes before what is said now. A process that lives on has taken
+        it over when it started.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+
 
 FOREVER = Term()
 

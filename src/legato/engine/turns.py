@@ -326,6 +326,11 @@ class Turns:
     async def _finish(self, live: Live) -> Live:
         """Resumes a Turn that a crash (or an operator's retry) left in the middle."""
         changes.check_left(live, self._services.clock.now_ms())
+        try:
+            await self._services.term.taken_up(live.conversation.key)
+        except BaseException:
+            live.driver.evict()
+            raise
         turn = self._turn(live)
         await self._go_on(turn)
         return turn.live

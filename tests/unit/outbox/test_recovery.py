@@ -134,6 +134,18 @@ async def test_only_the_items_asked_for_are_taken_over() -> None:
 
 
 @virtual
+async def test_two_who_ask_for_different_items_at_once_both_get_theirs() -> None:
+    async with World() as w:
+        await w.commit(item("mine", "x"), item("yours", "y"))
+        taken = await asyncio.gather(
+            w.relay.recover(lambda one: one.call.method == "mine"),
+            w.relay.recover(lambda one: one.call.method == "yours"),
+        )
+        assert taken == [1, 1]
+        assert await w.relay.flush(1) == 0
+
+
+@virtual
 async def test_items_of_a_bot_that_is_not_set_up_stay_in_the_store() -> None:
     async with World() as w:
         await w.commit(item("a", place=ELSEWHERE), item("b"))

@@ -137,7 +137,9 @@ class Function:
         Raises:
             Unavailable, StoreError: It is not finished and must come again.
         """
-        await runtime.receive(platform, body)
+        received = await runtime.receive(platform, body)
+        if received.duplicate:
+            await self._before(runtime, received.lane)
         await self.tick(runtime)
         await self.delivered(runtime, "")
 
@@ -336,7 +338,7 @@ class Function:
         received = await runtime.receive(platform, request.body, may_reply=answers)
         if received.release is not None:
             received.release()  # the others go first: only then is it answered
-        elif received.reply is not None:
+        elif received.duplicate:
             # A repeated update: whoever had it first may have died before the others were sent, or is at it.
             await self._before(runtime, received.lane)
         await self.tick(runtime)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,7 @@ _WITHIN: ContextVar[bool] = ContextVar("legato_invocation", default=False)
 log: logging.Logger = logging.getLogger("legato.function")
 
 Task = asyncio.Task[Any]
+Earlier = Callable[[str], Awaitable[None]]
 
 
 class NoTime(Unavailable):
@@ -71,16 +72,18 @@ class Invocation(Term):
         wakes: Conversations that are to be woken, and when (milliseconds since 1970).
         care: What makes this process the caretaker, if it is: see legato.outbox.caretaker.
         taken: Ids of what it has taken over as that.
+        earlier: Takes over what a conversation has said in another process, once there is something that can.
         until: When the answer must be on its way, by the clock's monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_guard_s", "_until_ms", "care", "taken", "until", "wakes")
+    __slots__ = ("_clock", "_guard_s", "_until_ms", "care", "earlier", "taken", "until", "wakes")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.wakes: dict[str, int] = {}
         self.care: Caretaker | None = None
         self.taken: set[int] = set()
+        self.earlier: Earlier | None = None
         self.until: float = 0.0
         self._guard_s = 0.0
         self._until_ms = 0
@@ -145,6 +148,10 @@ class Invocation(Term):
 
     def alarm(self, key: str, wake_ms: int) -> None:
         self.wakes[key] = wake_ms
+
+    async def taken_up(self, key: str) -> None:
+        if self.earlier is not None:
+            await self.earlier(key)
 
 
 class Strays:

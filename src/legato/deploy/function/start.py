@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +14,8 @@ from legato.app.settings import Settings, load_settings
 from legato.app.share import Share
 from legato.deploy.function.lazy import LazyHttp
 from legato.deploy.parts import hosted_platforms, make_platforms, make_store
-from legato.errors import ConfigError, StoreError, StoreUnavailable
+from legato.errors import ConfigError, StoreError, StoreUnavailable, Unavailable
+from legato.model.ids import place_of
 from legato.outbox.backlog import is_broadcast
 from legato.outbox.caretaker import Claims, is_own, is_strange
 from legato.outbox.settings import RelaySettings
@@ -131,6 +133,7 @@ def make(
         settings=replace(_knobs(settings, invocation), build=build, elsewhere=elsewhere),
         share=Own(store, clock, invocation),
     )
+    invocation.earlier = Earlier(runtime, invocation)
     return Parts(runtime, {platform.name: platform for platform in platforms}, queues, settings)
 
 
@@ -229,6 +232,41 @@ async def taken_over(
     return (await looked_through(runtime, invocation, only, ended=ended, take=True))[1]
 
 
+class Earlier:
+    """Takes over what interrupted Turns have said in other processes, before they are gone on with.
+
+    Args:
+        runtime: Goes on with them.
+        invocation: Has the time.
+    """
+
+    def __init__(self, runtime: Runtime, invocation: Invocation) -> None:
+        self._runtime = runtime
+        self._invocation = invocation
+        self._asked: set[str] = set()
+        self._others: dict[str, set[str]] = {}
+        self._one = asyncio.Lock()
+
+    async def __call__(self, key: str) -> None:
+        """Does it for one conversation. The outbox is looked through for all that come meanwhile at once.
+
+        Raises:
+            StoreError: The store cannot be read.
+            Unavailable: Another process is sending it.
+        """
+        self._asked.add(key)
+        async with self._one:
+            if key in self._asked:
+                keys = frozenset(self._asked)
+                found = await taken_over(
+                    self._runtime, self._invocation, lambda item: item.key in keys
+                )
+                self._asked -= keys
+                self._others |= dict.fromkeys(keys, found)
+        if place_of(key).lane in self._others.pop(key, ()):
+            raise Unavailable(f"another process sends what {key} has said")
+
+
 async def looked_through(
     runtime: Runtime,
     invocation: Invocation,
@@ -293,6 +331,7 @@ def _knobs(settings: Settings, invocation: Invocation) -> RuntimeSettings:
 
 __all__ = [
     "ONE_MACHINE",
+    "Earlier",
     "Enough",
     "Parts",
     "fleeting",
