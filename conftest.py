@@ -104,10 +104,24 @@ def _turn(nodeid: str) -> int:
     return len(LONGEST) + 1 + nodeid.startswith("tests/property/")
 
 
+FREEZE = gc.freeze
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let nobody else freeze or unfreeze: shells do so, and here they run in the tests' own process.
+
+    Once unfrozen, all that pytest and the tests have is looked at by each collection: for 0.1 s each time.
+    """
+    patch = pytest.MonkeyPatch()
+    for name in ("freeze", "unfreeze"):
+        patch.setattr(gc, name, lambda: None)
+    config.add_cleanup(patch.undo)
+
+
 def pytest_collection_finish() -> None:
     """Take what exists before the first test out of the collector's sight: see below."""
     gc.collect()
-    gc.freeze()
+    FREEZE()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -125,7 +139,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     for name in ("last_type", "last_value", "last_traceback", "last_exc"):
         vars(sys).pop(name, None)  # the frames of a failed test hold what it opened
     gc.collect()
-    gc.freeze()
+    FREEZE()
     reporter: Any = item.config.pluginmanager.get_plugin("unraisableexception")
     reporter.pytest_runtest_teardown(item)
 
