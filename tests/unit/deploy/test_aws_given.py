@@ -145,7 +145,7 @@ def test_a_stack_that_was_never_made_is_destroyed() -> None:
 def test_a_token_that_is_not_valid_any_more_keeps_nothing_from_being_destroyed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def fails(*_: object) -> None:
+    async def fails(*_: object) -> str:
         raise ConfigError("Telegram refused the token of bot 4200")
 
     monkeypatch.setattr(steering, "_disconnected", fails)

@@ -9,13 +9,14 @@ import pytest
 
 from legato import App, Chat
 from legato.app.settings import Settings
-from legato.deploy.aws import webhook
+from legato.deploy.aws import steering, talks, webhook
 from legato.deploy.transport import Transport
 from legato.errors import BadToken, ConfigError, Unavailable
 from legato.platforms.telegram import Telegram
 from legato.stores.memory import MemoryStore
 from legato.testing._http import Request, Response, Server
 from legato.testing.fake_telegram import FakeTelegram
+from tests.unit.deploy.aws_script import PLACE, Scripted, clouded
 
 HEADER = "x-telegram-bot-api-secret-token"
 app = App("probed")
@@ -137,6 +138,30 @@ async def test_a_webhook_that_another_program_sets_is_told() -> None:
 
         with pytest.raises(ConfigError, match=r"sends to https://other\.example, not to"):
             await webhook._checked(settings, http, f"{url}/telegram")
+
+
+async def test_a_bot_that_has_moved_keeps_its_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
+    @asynccontextmanager
+    async def opened(*_: object) -> AsyncIterator[MemoryStore]:
+        store = MemoryStore()
+        await store.open()
+        yield store
+        await store.close()
+
+    monkeypatch.setattr(talks, "opened", opened)
+    async with served() as (_, url, http), FakeTelegram() as telegram:
+        settings = Settings(telegram_token=telegram.token, telegram_api=telegram.api)
+        cloud = clouded(Scripted())
+        for at in (f"{url}/", "https://elsewhere.example"):
+            await Telegram(telegram.token, api=telegram.api, secret="s").setup(
+                http, MemoryStore(), url
+            )
+            away = await steering._disconnected(cloud, PLACE, settings, "t", {at})
+            left = str((await webhook.webhook_info(settings, http))["url"])
+            assert (away, left) == (("", "") if at.startswith(url) else (f"{url}/telegram",) * 2)
+        await Telegram(telegram.token, api=telegram.api).setup(http, MemoryStore(), "")
+        assert not await steering._disconnected(cloud, PLACE, settings, "t", {"https://x"})
+        assert not await webhook.elsewhere(Settings(), http, {"https://x"})
 
 
 async def test_a_token_that_telegram_does_not_know_is_told_and_never_shown() -> None:

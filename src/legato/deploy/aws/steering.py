@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -191,8 +191,10 @@ def destroy(
         )
     if there:
         try:
-            asyncio.run(_disconnected(cloud, place, settings, table))
-            say("deleted: webhook")
+            own = ready.outputs.get("Url", "")
+            ours = {own, url_of(own, asked_of(cloud, place, ready).public_url or "")}
+            away = asyncio.run(_disconnected(cloud, place, settings, table, ours))
+            say(f"the webhook stays: Telegram sends to {away} now" if away else "deleted: webhook")
         except (ConfigError, Unavailable) as error:  # a token that is not valid any more, say
             say(f"the webhook stays: {error}")
     _rest_deleted(cloud, place, ready.outputs.get("Bucket", ""), say)
@@ -212,14 +214,21 @@ def _rest_deleted(cloud: Cloud, place: Place, bucket: str, say: Callable[[str], 
     return bool(kept or zips)
 
 
-async def _disconnected(cloud: Cloud, place: Place, settings: Settings, table: str) -> None:
+async def _disconnected(
+    cloud: Cloud, place: Place, settings: Settings, table: str, ours: Collection[str]
+) -> str:
+    """Lets platforms send nowhere; where Telegram sends to if the bot has moved: that is left to it."""
     from legato.deploy.transport import Transport
 
     http = Transport()
     try:
         async with talks.opened(cloud, table) as store:
             nothing = App(place.name)  # its menu of commands goes, too
-            await webhook.disconnect(webhook.platforms_of(nothing, settings), store, http)
+            away = await webhook.elsewhere(settings, http, ours)
+            platforms = webhook.platforms_of(nothing, settings)
+            gone = [one for one in platforms if not away or one.name != "telegram"]
+            await webhook.disconnect(gone, store, http)
+            return away
     finally:
         await http.close()
 

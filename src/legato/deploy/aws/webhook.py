@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -196,6 +196,18 @@ async def webhook_info(settings: Settings, http: HttpClient) -> dict[str, object
     return result
 
 
+async def elsewhere(settings: Settings, http: HttpClient, ours: Collection[str]) -> str:
+    """Where Telegram sends to if that is none of our addresses, "" if it is, or nowhere: a bot may have moved.
+
+    Raises:
+        BadToken, Unavailable: As webhook_info.
+    """
+    if not settings.telegram_token:
+        return ""
+    url = str((await webhook_info(settings, http)).get("url") or "")
+    return "" if url in {f"{one.rstrip('/')}/telegram" for one in ours} else url
+
+
 def _decoded(body: bytes) -> object:
     try:
         return msgspec.json.decode(body)
@@ -213,4 +225,13 @@ async def _checked(settings: Settings, http: HttpClient, url: str) -> tuple[int,
     return pending if isinstance(pending, int) else 0, str(info.get("last_error_message", ""))
 
 
-__all__ = ["Tried", "connect", "disconnect", "platforms_of", "probe", "until_open", "webhook_info"]
+__all__ = [
+    "Tried",
+    "connect",
+    "disconnect",
+    "elsewhere",
+    "platforms_of",
+    "probe",
+    "until_open",
+    "webhook_info",
+]
