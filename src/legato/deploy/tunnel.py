@@ -16,9 +16,11 @@ https://ngrok.com/docs/agent/cli/, https://localhost.run/docs/
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess  # nosec B404
 import threading
 from collections.abc import Iterator
@@ -87,7 +89,11 @@ def tunnel(kind: str, port: int, *, start_s: float = START_S) -> Iterator[str]:
     Raises:
         ConfigError: There is none after `start_s`, with what the program said.
     """
-    command = shlex.split(command_of(kind).format(port=port))
+    text = command_of(kind)
+    try:
+        command = shlex.split(text.replace("{port}", str(port)))
+    except ValueError as error:
+        raise ConfigError(f"--tunnel-by {kind!r:.80}: {error}") from error
     try:
         process = subprocess.Popen(  # nosec B603 # the developer's own command, without a shell
             command,
@@ -105,15 +111,24 @@ def tunnel(kind: str, port: int, *, start_s: float = START_S) -> Iterator[str]:
         yield reader.address(start_s)
     finally:
         reader.closing = True
-        process.terminate()
-        try:
-            process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(process)
         reader.thread.join(END_S)
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ends the program with all that it has started: it may be a shell with the real one behind it."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
 
 
 class _Reader:

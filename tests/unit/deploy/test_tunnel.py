@@ -3,6 +3,8 @@
 import logging
 import shlex
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,17 @@ def test_the_address_is_there_for_the_length_of_the_block_and_the_program_ends_w
     assert "is closed" not in caplog.text
 
 
+def test_what_stands_behind_a_shell_ends_with_it_and_braces_are_its_own(tmp_path: Path) -> None:
+    text = "import time\nprint('https://a.example.org', flush=True)\ntime.sleep(600)\n"
+    script = f"export A=${{A:-b}}; {program(tmp_path, text)} & echo $! > {tmp_path}/pid; wait"
+    with tunnel(f"sh -c {shlex.quote(script)}", 1):
+        pid = int((tmp_path / "pid").read_text())
+        assert Path(f"/proc/{pid}").exists()
+    _until(lambda: not _lives(pid))
+    with pytest.raises(ConfigError, match="No closing quotation"), tunnel("x {port} '", 1):
+        pass
+
+
 def test_a_program_that_gives_no_address_is_quoted(tmp_path: Path) -> None:
     with (
         pytest.raises(ConfigError, match=r"(?s)gave no address:.*no such account"),
@@ -79,16 +92,22 @@ def test_a_tunnel_that_ends_by_itself_is_told(
     caplog.set_level(logging.ERROR)
     text = "import sys\nprint('https://a.example.org', flush=True)\nsys.stdin.read()\n"
     with tunnel(program(tmp_path, text), 1):
-        _until_logged(caplog)
+        _until(lambda: bool(caplog.records))
     assert "https://a.example.org is closed" in caplog.text
 
 
-def _until_logged(caplog: pytest.LogCaptureFixture) -> None:
-    import time
-
+def _until(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + 30
-    while not caplog.records and time.monotonic() < until:
+    while not condition():
+        assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return "zombie" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_each_way_is_named_or_its_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
