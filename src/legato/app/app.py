@@ -288,8 +288,9 @@ class App(Router):
     ) -> int:
         """Sends a message to many people, durably and within the platform's limit for that.
 
-        A call that died in the middle is made again with the same `id` and recipients: nobody gets
-        it twice. Returns how many recipients were queued by this call; the sending goes on.
+        A call that died in the middle is made again with the same `id`, and goes on where it was: nobody
+        gets it twice. Returns how many recipients were queued by this call, or by all tries of the step that makes it;
+        the sending goes on.
 
         Args:
             to: `chat.id`s, or Addresses.

@@ -23,6 +23,12 @@ R = TypeVar("R")
 _KEY: ContextVar[str] = ContextVar("legato_idempotency_key", default="")
 
 
+class PutDown(BaseException):
+    """Private: a step stops, since its invocation of a function has no time left. It is begun again in the next one,
+    where it goes on by what it has written itself: that is no failed try.
+    """
+
+
 def idempotency_key() -> str:
     """Inside a step: a key that is the same whenever this very step is tried again, and different
     for every other one. Pass it to APIs that take one. "" outside of steps.

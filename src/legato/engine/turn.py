@@ -13,7 +13,7 @@ import logging
 import traceback
 from collections.abc import Collection
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -22,7 +22,7 @@ from legato.engine.commands import Effect, PlatformCall, Step, Tx
 from legato.engine.intake import Intake
 from legato.engine.replay import Pending, Raised, Said, Went
 from legato.engine.services import Services
-from legato.engine.steps import run_step
+from legato.engine.steps import PutDown, run_step
 from legato.engine.term import MOST_TRIES, OutOfTime, Paused
 from legato.engine.transactions import InTransaction, Transaction, Within
 from legato.engine.versions import Live
@@ -166,7 +166,10 @@ class Turn(Intake):
             self._tasks[pending.path] = asyncio.create_task(run)
         await self._first_done(typing=any(p.branch.types for p in effects))
         path = next(p.path for p in effects if self._tasks[p.path].done())
-        record = self._tasks.pop(path).result()
+        try:
+            record = self._tasks.pop(path).result()
+        except PutDown:
+            await self._pause()
         self._records.append(record)
         intents = self.live.state.intents
         # A failure is written with what the dialog makes of it: if nobody catches it, it is forgotten
@@ -201,7 +204,7 @@ class Turn(Intake):
             )
         return claims
 
-    async def _pause(self) -> None:
+    async def _pause(self) -> NoReturn:
         """Writes what was done, to be gone on with at once by whoever has time.
 
         Raises:

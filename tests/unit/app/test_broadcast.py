@@ -21,7 +21,7 @@ async def test_everybody_gets_it_once_however_often_it_is_begun(bot):
     for _ in range(2):
         await bot.repeat(lambda: bot.app.broadcast(people, "News!", id="n1", progress=seen.append))
     assert sorted(s.place.chat for s in bot.platform.shown) == sorted(p.chat for p in people)
-    assert seen[-3:] == [90, 180, 250]
+    assert list(dict.fromkeys(seen)) == [90, 180, 250]
     await bot.repeat(lambda: bot.app.broadcast(people[:1], "More!", id="n2"))
     assert bot.platform.shown[-1].message.text == "More!"
 
