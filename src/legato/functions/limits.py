@@ -36,6 +36,8 @@ from legato.functions.zygote import (
 ROOT = Path("/sys/fs/cgroup")
 PERIOD_US = 100_000
 MB = 1024 * 1024
+FILES = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 1024}
+"""Of each process, as at AWS."""
 _numbers = count(1)
 CONTROLLERS = ("memory", "pids", "cpu")
 FREEZER = "cgroup.freeze"
@@ -143,7 +145,7 @@ class Limits:
         Raises:
             ConfigError: It cannot be made.
         """
-        rlimits = {"RLIMIT_CORE": 0, "RLIMIT_NPROC": _processes(function) + function.pids}
+        rlimits = FILES | {"RLIMIT_NPROC": _processes(function) + function.pids}
         if function.runtime == "python":
             rlimits["RLIMIT_DATA"] = function.memory_mb * MB
         return Cell(rlimits=rlimits)
@@ -185,7 +187,7 @@ class Groups(Limits):
             for folder in made:
                 is_removed(str(folder))
             raise ConfigError(f"no control group can be made: {error}") from error
-        return Cell(made, {"RLIMIT_CORE": 0})
+        return Cell(made, dict(FILES))
 
     def _values(self, controller: str, function: Function) -> list[tuple[str, str]]:
         memory, quota = function.memory_mb * MB, int(function.cpus * PERIOD_US)

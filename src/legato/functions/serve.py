@@ -18,6 +18,7 @@ from legato.deploy.shell import logging_to
 from legato.errors import ConfigError, MissingExtra
 from legato.functions.chaos import Chaos
 from legato.functions.config import Function, load_functions
+from legato.functions.files import clients, raised
 from legato.functions.host import Host, Options
 from legato.functions.meter import PRICES, Price
 from legato.functions.server import Front
@@ -102,7 +103,8 @@ async def _serve(options: Serve, functions: dict[str, Function]) -> int:
         chaos = Chaos(options.chaos) if options.chaos is not None else None
         host = Host(functions, Options(processes=options.processes, chaos=chaos))
         front = Front(host, options.price)
-        serving = Serving(front, listener, ClientLimits(), drain_s=options.drain_s)
+        limits = ClientLimits(connections=clients(raised(), options.processes))
+        serving = Serving(front, listener, limits, drain_s=options.drain_s)
         try:
             host.start()
             serving.start(stopping)
