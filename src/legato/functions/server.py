@@ -13,6 +13,7 @@ point here), is told that there is no such thing.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from base64 import b64decode
@@ -87,6 +88,12 @@ class Front:
             await _told(send, 413, {"message": "Request Too Long"})
         except Disconnected:
             return  # nobody is there to be answered
+        except asyncio.CancelledError:
+            if not self.draining:
+                raise
+            await _told(
+                send, 503, {"Message": "Service Unavailable"}
+            )  # it took longer than the end may
 
     # -- function URLs ------------------------------------------------------------------------
 

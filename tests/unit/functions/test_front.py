@@ -1,5 +1,6 @@
 """Which answers there are, without a process."""
 
+import asyncio
 import base64
 import json
 from pathlib import Path
@@ -174,6 +175,32 @@ async def test_a_proxy_is_known_by_its_manners(sign: dict[str, Any]) -> None:
 
     assert (await request(proxied, "GET", "/-/status")).status == 404
     assert (await request(proxied, "GET", "/bot")).status == 200
+
+
+async def test_who_takes_longer_than_the_end_may_is_told() -> None:
+    class Slow(Scripted):
+        async def invoke(self, name: str, event: bytes, client_context: str = "") -> Outcome:
+            began.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    began = asyncio.Event()
+    front = Front(Slow(None), PRICES["own"])
+
+    async def local(scope: Any, receive: Any, send: Any) -> None:
+        await front(scope | {"client": ("127.0.0.1", 1)}, receive, send)
+
+    for draining in (False, True):
+        front.draining = draining
+        began.clear()
+        asked = asyncio.create_task(request(local, "POST", INVOKE, b"{}"))
+        await began.wait()
+        asked.cancel()
+        if draining:
+            assert (await asked).status == 503
+        else:
+            with pytest.raises(asyncio.CancelledError):
+                await asked
 
 
 def test_the_command_says_what_it_cannot_do(
