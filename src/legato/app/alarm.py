@@ -13,6 +13,7 @@ from legato.app.share import WHOLE, Share
 from legato.app.tasks import raise_common
 from legato.model.records import Conversation
 
+ALL = 2**63 - 1
 PAGE = 500
 MOST_PASSED_OVER = 20 * PAGE
 """So many conversations that are being woken, or cannot be, hide nobody behind them."""
@@ -59,25 +60,48 @@ class Alarm:
         self._wake = wake
         self._patience_s = patience_s
         self._share = share
-        self._waking: set[str] = set()
+        self._waking: dict[str, asyncio.Task[None]] = {}
         self._stuck: dict[str, Stuck] = {}
 
-    async def ring(self) -> int:
-        """Wakes what is due, earliest first; returns how many conversations that were."""
+    async def ring(
+        self,
+        most: int = ALL,
+        *,
+        at_once: int = ALL,
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> int:
+        """Wakes what is due, earliest first; returns how many conversations that were.
+
+        Args:
+            most: So many at most.
+            at_once: So many are being woken at the same time, also those that take long.
+            go_on: Whether there is time for more.
+        """
         rung: set[str] = set()
-        while True:
-            limit = PAGE + min(len(self._waking) + len(self._stuck), MOST_PASSED_OVER)
+        passed_by = len(self._waking) + len(self._stuck)
+        while len(rung) < most:
+            room = min(PAGE, at_once - len(self._waking))
+            if room <= 0:
+                await asyncio.wait(self._waking.values(), return_when=asyncio.FIRST_COMPLETED)
+                continue
+            if not go_on():
+                break
+            room = min(room, most - len(rung))
+            limit = room + min(passed_by, MOST_PASSED_OVER)
             rows = await self._due(limit)
-            passed_over = self._waking | rung
+            passed_over = self._waking.keys() | rung
             fresh = [
                 row
                 for row in rows
                 if row.key not in passed_over and not self._is_stuck(row) and self._ours(row)
             ]
+            before, passed_by = passed_by, max(passed_by, len(rows) - len(fresh))
             if fresh:
-                await self._all(fresh)
-                rung.update(row.key for row in fresh)
-            if len(rows) < limit or not fresh:
+                await self._all(fresh[:room])
+                rung.update(row.key for row in fresh[:room])
+            elif passed_by <= before:
+                break
+            if len(rows) < limit and len(fresh) <= room:
                 break
         return len(rung)
 
@@ -101,15 +125,14 @@ class Alarm:
     async def _all(self, rows: list[Conversation]) -> None:
         tasks = []
         for row in rows:
-            self._waking.add(row.key)
-            task = self._wake(row)
+            task = self._waking[row.key] = self._wake(row)
             task.add_done_callback(partial(self._over, row))
             tasks.append(task)
         done, _ = await asyncio.wait(tasks, timeout=self._patience_s)
         raise_common(done)
 
     def _over(self, row: Conversation, task: asyncio.Task[None]) -> None:
-        self._waking.discard(row.key)
+        self._waking.pop(row.key, None)
         if task.cancelled() or task.exception() is None:
             self._stuck.pop(row.key, None)
             return
@@ -126,4 +149,4 @@ def _at(row: Conversation) -> tuple[int, int, int]:
     return row.epoch, row.head, row.wake_ms
 
 
-__all__ = ["Alarm"]
+__all__ = ["ALL", "Alarm"]

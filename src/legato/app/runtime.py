@@ -16,7 +16,7 @@ from typing import Any
 
 from legato.abc import Clock, HttpClient, Platform, Store, Verdict
 from legato.app.adapters import Adapters
-from legato.app.alarm import Alarm
+from legato.app.alarm import ALL, Alarm
 from legato.app.app import App
 from legato.app.dispatch import Dispatcher
 from legato.app.files import download
@@ -340,9 +340,9 @@ class Runtime:
 
     # -- time ---------------------------------------------------------------------------------------
 
-    async def tick(self) -> int:
-        """Fires what is due; returns how many conversations were woken."""
-        return await self._alarm.ring()
+    async def tick(self, most: int = ALL, **limits: Any) -> int:
+        """Fires what is due; returns how many conversations were woken. See `Alarm.ring`."""
+        return await self._alarm.ring(most, **limits)
 
     def _runs(self, place: Address) -> bool:
         """Whether this process runs the bot of a place; a store outlives the choice of platforms."""

@@ -130,3 +130,37 @@ async def test_so_is_one_that_the_store_cannot_read(caplog: pytest.LogCaptureFix
         await world.rest()
         assert world.said == ["quick"]
         assert 5 < len([r for r in caplog.records if r.levelno == logging.ERROR]) < 15
+
+
+async def test_it_wakes_no_more_than_asked_for_nor_more_at_once(monkeypatch: pytest.MonkeyPatch):
+    gates.append(asyncio.Event())
+    async with running(app, settings=RuntimeSettings(ack_after_s=0.01)) as world:
+        for number in range(7):
+            await world.runtime.handle(message("/slow", place(str(number), str(number))))
+        world.clock.advance(10)
+        assert await world.runtime.tick(2) == 2
+        ringing = asyncio.create_task(world.runtime.tick(4, at_once=3))
+        done, _ = await asyncio.wait({ringing}, timeout=0.1)
+        assert (done, len(gates[-1]._waiters)) == (set(), 3)
+        gates[-1].set()
+        assert await ringing == 4
+        assert await world.runtime.tick(go_on=lambda: False) == 0
+        assert await world.runtime.tick() == 1
+
+
+async def test_what_is_passed_by_hides_nobody_from_whom_wakes_a_few():
+    async with running(app) as world:
+        for number in "123456":
+            await world.says("/quick", place(number, number))
+            world.clock.advance(1)
+        *early, _ = sorted(await world.store.find(), key=lambda row: row.wake_ms)
+        for row in early:
+            strange = replace(row, key=f"elsewhere:{row.key}")
+            await world.store.commit(Commit(at_ms=0, key=strange.key, row=strange))
+            end = Commit(at_ms=0, key=row.key, expect=(row.epoch, row.head))
+            await world.store.commit(end)
+        world.runtime.turns.cache.clear()
+        world.clock.advance(20)
+        assert await world.runtime.tick(1) == 1
+        await world.rest()
+        assert world.said == ["quick"]

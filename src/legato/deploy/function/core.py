@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec.structs import replace
 
 from legato.abc import Clock, HttpRequest, HttpResponse, Platform
+from legato.app.alarm import ALL as ALL_DUE
 from legato.deploy.clock import SystemClock
 from legato.deploy.function.closing import Closing, discarded
 from legato.deploy.function.invocation import CANCEL_S, CLOSE_S, CutOff, Invocation, Strays
@@ -50,6 +51,10 @@ T = TypeVar("T")
 BODY_LIMIT = 1_000_000
 PURGE_EVERY_MS = 3_600_000
 OTHERS_S = 2.0
+SOME = 20
+"""Conversations woken while somebody waits for an answer: a crowd's timers are for the scheduler's tick."""
+AT_ONCE = 100
+"""Conversations that are being woken."""
 LAST_ID = 2**63 - 1
 ALL = range(SLOTS)
 
@@ -132,15 +137,11 @@ class Function:
             await self.taken(runtime, found, body)
 
     async def taken(self, runtime: Runtime, platform: Platform, body: bytes) -> None:
-        """Works on one update that is authentic, within an invocation.
-
-        Raises:
-            Unavailable, StoreError: It is not finished and must come again.
-        """
+        """Works on one update that is authentic, within an invocation. Raises what `trusted` raises."""
         received = await runtime.receive(platform, body)
         if received.duplicate:
             await self._before(runtime, received.lane)
-        await self.tick(runtime)
+        await self.tick(runtime, SOME)
         await self.delivered(runtime, "")
 
     def platform(self, name: str) -> Platform | None:
@@ -341,7 +342,7 @@ class Function:
         elif received.duplicate:
             # A repeated update: whoever had it first may have died before the others were sent, or is at it.
             await self._before(runtime, received.lane)
-        await self.tick(runtime)
+        await self.tick(runtime, SOME)
         await self.delivered(runtime, received.lane)
         if received.reply is None:
             return HttpResponse(200)
@@ -366,13 +367,12 @@ class Function:
         # A chat that must wait (a limit, a backoff) keeps the other ones no longer than this.
         await runtime.relay.flush(min(OTHERS_S, self.invocation.left_s))
 
-    async def tick(self, runtime: Runtime) -> int:
-        """Wakes what is due, if there is time for it."""
-        if not self.invocation.may_begin():
-            return 0
+    async def tick(self, runtime: Runtime, most: int = ALL_DUE) -> int:
+        """Wakes what is due, if there is time for it: `most` where somebody waits for an answer."""
+        invocation = self.invocation
         try:
-            async with asyncio.timeout(self.invocation.left_s):
-                return await runtime.tick()
+            async with asyncio.timeout(invocation.left_s):
+                return await runtime.tick(most, at_once=AT_ONCE, go_on=invocation.may_begin)
         except TimeoutError:
             return 0
 
