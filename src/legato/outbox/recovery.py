@@ -73,7 +73,9 @@ class Recovery:
         self.found: set[int] = set()
         self.closed: bool = False
 
-    async def run(self, only: Only | None, slots: Collection[int] | None, pages: int) -> int:
+    async def run(
+        self, only: Only | None, slots: Collection[int] | None, pages: int, after: int = 0
+    ) -> int:
         """See `Relay.recover`."""
         ours = self._sender.ours
         if slots is not None:
@@ -90,7 +92,7 @@ class Recovery:
         seen = self._known()
         self.found = set()  # what it held was offered long ago
         try:
-            return await self._take_over(seen, only, slots, pages)
+            return await self._take_over(seen, only, slots, pages, after)
         finally:
             self.running.set_result(None)
             self.running = None
@@ -100,14 +102,19 @@ class Recovery:
                     self._sender.dispatch.enqueue(entry)
 
     async def _take_over(
-        self, seen: set[int], only: Only | None, slots: Collection[int] | None, pages: int
+        self,
+        seen: set[int],
+        only: Only | None,
+        slots: Collection[int] | None,
+        pages: int,
+        after: int,
     ) -> int:
         ours = self._sender.ours
         if ours is not None and not await ours.ready():
             return 0
         limited, taken, resume = pages > 0, 0, 0
         claims = Claims(self._clock.now_ms())
-        after = self._read_up_to if limited else 0
+        after = self._read_up_to if limited else after
         strangers: Counter[tuple[str, str]] = Counter()
         while True:
             page = await self._store.outbox(

@@ -211,7 +211,12 @@ class Relay:
     # -- life ---------------------------------------------------------------------------------
 
     async def recover(
-        self, only: Only | None = None, slots: Collection[int] | None = None, *, pages: int = 0
+        self,
+        only: Only | None = None,
+        slots: Collection[int] | None = None,
+        *,
+        pages: int = 0,
+        after: int = 0,
     ) -> int:
         """Takes over what the store holds as undelivered, by id; what is offered meanwhile goes behind it.
         Items this process knows already are left alone, so it may be repeated. Returns how many it took.
@@ -220,13 +225,15 @@ class Relay:
             only: Which to take, those that no other living process is sending: that is for the caller to know. None:
                 all but what an invocation of a function has committed and may be sending.
             slots: Only items of these, another process's until now; None: of all that are ours.
+            pages: So many at most, from where the last one with a limit has ended; 0 = all.
+            after: Only items with a larger id.
 
         If another recovery is under way, it is waited for; it is enough where nothing else is asked for.
 
         Raises:
             StoreUnavailable: The store cannot be read now; what came before that is queued.
         """
-        return await self._recovery.run(only, slots, pages)
+        return await self._recovery.run(only, slots, pages, after)
 
     async def retry(self, ids: Sequence[int]) -> int:
         """Queues DEAD and UNKNOWN items again, as if committed now; returns how many there were.

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from legato import App, Chat
 from legato.deploy.clock import SystemClock
 from legato.deploy.function import caring, start
 from legato.deploy.function.core import Function
 from legato.deploy.function.invocation import Invocation
 from legato.model.events import Address
+from legato.model.records import OutboxItem
+from legato.outbox.caretaker import Claims
 from legato.outbox.relay import Relay
 from legato.testing.fake_telegram import FakeTelegram
 from tests.unit.deploy.function_kit import TOKEN, Service, bot, on_telegram
@@ -31,6 +34,15 @@ class Later(SystemClock):
         return super().now_ms() + self.later_ms
 
 
+def twice(app: App) -> App:
+    @app.command("twice")
+    async def say_twice(chat: Chat) -> None:
+        await chat.say("One")
+        await chat.say("Two")
+
+    return app
+
+
 def told(telegram: FakeTelegram) -> Counter[str]:
     """How often each person was told the news."""
     sent = telegram.called("sendMessage")
@@ -48,7 +60,7 @@ def process(service: Service, later_s: int = LATER_S) -> Function:
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """More than a minute ago a broadcast was begun, by an invocation that had no time to send it."""
     with on_telegram(tmp_path, monkeypatch) as telegram:
-        service = Service(telegram, bot())
+        service = Service(telegram, twice(bot()))
         ids = [telegram.user(f"u{n}", started=True).id for n in range(PEOPLE)]
         places = [Address("telegram", TOKEN.partition(":")[0], str(n), str(n)) for n in ids]
 
@@ -100,6 +112,30 @@ def test_a_broadcast_that_is_too_long_to_be_looked_through_keeps_nobody_from_bei
     assert service.says("/start") == "Hello"
     assert service.invoke(TICK) == {"woken": 0, "left": 0}
     assert "more undelivered messages than can be looked through" in caplog.text
+
+
+def test_what_was_left_behind_a_broadcast_that_is_too_long_is_found_by_a_later_tick(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caring, "MOST", 0)  # nothing of it is sent
+    fault = service.telegram.fails(500, method="sendMessage", times=-1)
+    service.invoke(service.update("/twice"), 700)
+    fault.end()
+    service.process.close()
+    service.process = process(service, 2 * LATER_S)
+    looked = Claims.free
+
+    def slowly(claims: Claims, item: OutboxItem) -> bool:
+        service.process.invocation.until -= 0.2
+        return looked(claims, item)
+
+    monkeypatch.setattr(Claims, "free", slowly)
+    for _ in range(2 * PEOPLE // 5):
+        assert service.telegram.chat(1001).texts == []
+        service.invoke(TICK)
+        if service.telegram.chat(1001).texts:
+            break
+    assert service.telegram.chat(1001).texts == ["One"]
 
 
 def test_a_broadcast_goes_on_although_who_was_at_it_has_died(service: Service) -> None:

@@ -72,17 +72,29 @@ class Invocation(Term):
         wakes: Conversations that are to be woken, and when (milliseconds since 1970).
         care: What makes this process the caretaker, if it is: see legato.outbox.caretaker.
         taken: Ids of what it has taken over as that.
+        looked: Up to which item of the outbox this process has looked for what was left; 0 = it begins anew.
         earlier: Takes over what a conversation has said in another process, once there is something that can.
         until: When the answer must be on its way, by the clock's monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_guard_s", "_until_ms", "care", "earlier", "taken", "until", "wakes")
+    __slots__ = (
+        "_clock",
+        "_guard_s",
+        "_until_ms",
+        "care",
+        "earlier",
+        "looked",
+        "taken",
+        "until",
+        "wakes",
+    )
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.wakes: dict[str, int] = {}
         self.care: Caretaker | None = None
         self.taken: set[int] = set()
+        self.looked: int = 0
         self.earlier: Earlier | None = None
         self.until: float = 0.0
         self._guard_s = 0.0

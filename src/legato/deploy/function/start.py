@@ -77,6 +77,19 @@ class Own(Share):
             log.debug("what was left waits: %s", error)
 
 
+class Seen(NamedTuple):
+    """What one look at the outbox has found.
+
+    Attributes:
+        found, others: Lanes in which there is something for us, and those in which there is something of others.
+        stopped: The id up to which there was time for it, 0 if for all.
+    """
+
+    found: set[str]
+    others: set[str]
+    stopped: int
+
+
 class Parts(NamedTuple):
     """What one process is made of.
 
@@ -186,7 +199,7 @@ async def resume(runtime: Runtime, clock: Clock, invocation: Invocation) -> None
 
 async def leftover(runtime: Runtime, clock: Clock, invocation: Invocation) -> bool:
     """Takes over messages whose invocation is over, or whose process died; returns whether there are broadcasts, which
-    are not taken.
+    are not taken. Where there is no time for all of them, the next look of this process goes on there.
 
     Raises:
         StoreError: The store cannot be read.
@@ -200,8 +213,9 @@ async def leftover(runtime: Runtime, clock: Clock, invocation: Invocation) -> bo
         broadcasts = broadcasts or is_broadcast(item)
         return not is_broadcast(item)
 
-    await taken_over(runtime, invocation, only)
-    return broadcasts
+    before = invocation.looked
+    invocation.looked = (await _taken(runtime, invocation, only, after=before)).stopped
+    return broadcasts or before > 0  # what was passed over by earlier looks is hardly anything else
 
 
 async def taken_over(
@@ -222,14 +236,25 @@ async def taken_over(
     Raises:
         StoreError: The store cannot be read.
     """
-    found, others = await looked_through(runtime, invocation, only, ended=ended)
-    if not found:
-        return others
+    return (await _taken(runtime, invocation, only, ended=ended)).others
+
+
+async def _taken(
+    runtime: Runtime,
+    invocation: Invocation,
+    only: Only,
+    *,
+    ended: Only | None = None,
+    after: int = 0,
+) -> Seen:
+    seen = await looked_through(runtime, invocation, only, ended=ended, after=after)
+    if not seen.found:
+        return seen
     from legato.deploy.function.caring import cares
 
     if not await cares(runtime.store, runtime.clock, invocation):
-        return found | others
-    return (await looked_through(runtime, invocation, only, ended=ended, take=True))[1]
+        return seen._replace(others=seen.found | seen.others)
+    return await looked_through(runtime, invocation, only, ended=ended, after=after, take=True)
 
 
 class Earlier:
@@ -273,20 +298,22 @@ async def looked_through(
     only: Only,
     *,
     ended: Only | None = None,
+    after: int = 0,
     take: bool = False,
-) -> tuple[set[str], set[str]]:
-    """Looks at what is undelivered, and takes it, if so wanted. The lanes in which there is something for us, and those in
-    which there is something of others. `only` may raise Enough.
+) -> Seen:
+    """Looks at what is undelivered, beginning behind an item, and takes it, if so wanted. `only` may raise Enough.
 
     Raises:
         StoreError: The store cannot be read.
     """
     rest_s = invocation.left_s - _patience_s(invocation)
-    claims, found, others = Claims(runtime.clock.now_ms()), set[str](), set[str]()
+    claims, found, others, stopped = Claims(runtime.clock.now_ms()), set[str](), set[str](), 0
 
     def wanted(item: OutboxItem) -> bool:
+        nonlocal stopped
         if invocation.left_s < rest_s:
             log.warning("there are more undelivered messages than can be looked through now")
+            stopped = item.id - 1
             raise Enough
         free = claims.free(item) or (ended is not None and ended(item))
         if not only(item):
@@ -297,10 +324,10 @@ async def looked_through(
         return take and free
 
     try:
-        await runtime.relay.recover(wanted)
+        await runtime.relay.recover(wanted, after=after)
     except Enough:
         pass  # a later invocation takes the next ones
-    return found, others
+    return Seen(found, others, stopped)
 
 
 def _patience_s(invocation: Invocation) -> float:
