@@ -84,7 +84,8 @@ def preload(modules: list[str]) -> list[str]:
 
 def begin_anew(modules: list[str]) -> None:
     """Starts this program again, in the same process."""
-    os.execv(sys.executable, [sys.executable, *sys.argv[:2], json.dumps(modules)])  # nosec B606
+    words = [sys.executable, *sys.argv[:2], json.dumps(modules)]
+    os.execv(sys.executable, words)  # nosec B606
 
 
 def end(children: dict[int, list[str]]) -> None:
