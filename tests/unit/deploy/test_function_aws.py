@@ -75,6 +75,19 @@ def test_the_secret_is_checked_in_every_form(function: Function) -> None:
     assert Lambda(function)(v1(path="/elsewhere"))["statusCode"] == 404
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/prod/healthz"])
+def test_a_load_balancer_that_asks_is_told_that_the_function_is_well(
+    function: Function, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without anything being started for it: also while the store is away."""
+    monkeypatch.setenv("LEGATO_STORE", "postgresql://127.0.0.1:9/none")
+    asks = {"httpMethod": "GET", "path": path, "body": "", "isBase64Encoded": False}
+    asks["requestContext"] = {"elb": {"targetGroupArn": "arn"}}
+    for headers in ("headers", "multiValueHeaders"):
+        answer = Lambda(function)(asks | {headers: {}})
+        assert (answer["statusCode"], answer["statusDescription"]) == (200, "200 OK")
+
+
 RECORDS: dict[str, tuple[dict[str, Any], tuple[str, str]]] = {
     "s3": (
         {
@@ -170,6 +183,29 @@ def test_a_strange_message_does_no_harm_to_its_neighbours(function: Function, bo
     assert answer == {"batchItemFailures": []}
     assert [event.data for event in seen if event.id.endswith(":good")] == [{"order": 7}]
     assert len(seen) == 2
+
+
+LONE = "\ud83d"
+
+
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [
+        ({"source": "s", "detail-type": "t", "id": "1", "detail": {"a": LONE}}, {"a": "\ufffd"}),
+        ({"source": "s", "detail-type": "t", "id": LONE, "detail": {LONE: [1]}}, {"\ufffd": [1]}),
+        ({"source": LONE, "detail-type": LONE, "detail": {"x": float("nan")}}, {"x": None}),
+        ({"source": "s", "detail-type": "t", "detail": {"x": 2**80}}, {"x": 2**80}),
+        ({"Records": [{"eventSource": "aws:ses", "ses": LONE}]}, None),
+    ],
+)
+def test_text_that_is_no_unicode_and_numbers_that_are_no_json_are_told_as_far_as_they_can_be(
+    function: Function, event: dict[str, Any], data: Any
+) -> None:
+    """The service's runtime has decoded them, and lets them pass."""
+    for _ in range(2):
+        assert Lambda(function)(event) == {"happened": 1}
+    assert len(seen) == 1
+    assert data in (None, seen[0].data)
 
 
 def test_a_bug_fails_its_own_message_only(

@@ -101,6 +101,21 @@ def test_a_bare_update_is_taken_from_a_trigger_if_that_was_said(telegram: FakeTe
         handler.function.close()
 
 
+def test_text_of_a_user_stops_no_trigger_whatever_characters_it_has(
+    telegram: FakeTelegram,
+) -> None:
+    """What is no Unicode is kept as dead."""
+    handler = bot().yandex(telegram_api=telegram.api, telegram_trigger="on")
+    assert isinstance(handler, Yandex)
+    try:
+        for number, text in enumerate(("/start \ud83d", "/start \x00 ы 🐈")):
+            update = {"update_id": number, "message": UPDATE["message"] | {"text": text}}
+            assert handler(update, Context()) == {"taken": 1}
+        assert [call.params["text"] for call in telegram.called("sendMessage")] == ["Hello"]
+    finally:
+        handler.function.close()
+
+
 def test_an_update_of_a_trigger_that_is_not_finished_fails_the_invocation(
     telegram: FakeTelegram, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@
     WebSocket API                          requestContext.connectionId and eventType: the web chat (websocket.py)
     Records, detail-type                   @app.event: files, rows, messages, schedules (sources.py); letters and
                                            wakes of our own queues (queueing.py)
+    GET /healthz                           200, for a load balancer that asks
     legato: turn                           called by number: what an older version hands over to this one (builds.py)
     anything else                          a touch: timers fire, deliveries that were left are made
 
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from legato.abc import HttpRequest, HttpResponse
 from legato.deploy.function.core import Function
+from legato.deploy.function.core import answer as plain
 
 if TYPE_CHECKING:
     from legato.app.app import App
@@ -71,6 +73,8 @@ class Lambda:
     async def _handle(self, event: Any, budget_s: float, *, own: bool) -> Answer:
         request = read_request(event)
         if request is not None and request.method == "GET":
+            if request.url.partition("?")[0].endswith("/healthz"):
+                return answered(event, plain(200, "ok"))
             from legato.deploy.function import websocket
 
             page = await websocket.page(self.function, request, budget_s)

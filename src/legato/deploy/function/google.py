@@ -18,13 +18,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from legato.abc import HttpRequest
-from legato.app.nowhere import NAME, named
+from legato.app.nowhere import told
 from legato.deploy.function.core import Function, later
 from legato.errors import StoreError, Unavailable
-from legato.model.events import Address, Happened
 
 if TYPE_CHECKING:
     from legato.app.app import App
+    from legato.model.events import Happened
 
 LIMIT_S = 60.0
 """The service's own limit, unless another one was set; it tells none."""
@@ -85,14 +85,8 @@ async def _event(function: Function, event: Any, budget_s: float) -> None:
 
 def _read(event: Any) -> Happened:
     kind, source = str(event["type"]), str(event["source"])
-    name = named("google", f"{source}:{event['id']}")
-    return Happened(
-        id=name,
-        place=Address(NAME, "", name),
-        kind=kind,
-        subject=str(event.get("subject") or source),
-        data=_plain(event.data),
-    )
+    name, subject = f"{source}:{event['id']}", str(event.get("subject") or source)
+    return told("google", name, kind, subject, _plain(event.data))
 
 
 def _plain(data: Any) -> Any:

@@ -19,8 +19,8 @@ from typing import Any
 
 import msgspec
 
-from legato.app.nowhere import NAME, named
-from legato.model.events import Address, Happened
+from legato.app.nowhere import told
+from legato.model.events import Happened
 
 Record = dict[str, Any]
 
@@ -58,8 +58,7 @@ def happened(record: Record) -> Happened:
     """A record as an event."""
     read = _READERS.get(source_of(record), _bridge if "detail-type" in record else _other)
     kind, subject, name, data = read(record)
-    full = named(kind.partition(":")[0], name)
-    return Happened(id=full, place=Address(NAME, "", full), kind=kind, subject=subject, data=data)
+    return told(kind.partition(":")[0], name, kind, subject, data)
 
 
 Read = tuple[str, str, str, Any]
@@ -133,9 +132,10 @@ def _other(record: Record) -> Read:
 
 
 def _digest(record: Record) -> str:
+    import json
     from hashlib import sha256
 
-    return sha256(msgspec.json.encode(record, order="sorted")).hexdigest()
+    return sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _bridge(event: Record) -> Read:

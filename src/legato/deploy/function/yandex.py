@@ -18,14 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from legato.abc import HttpRequest, HttpResponse
-from legato.app.nowhere import NAME, named
+from legato.app.nowhere import told
 from legato.deploy.function.aws import Answer, answered, headers_of, read_body, time_left_s
 from legato.deploy.function.core import Function, later
 from legato.errors import ConfigError, StoreUnavailable, Unavailable
-from legato.model.events import Address, Happened
+from legato.model.events import Happened
 
 if TYPE_CHECKING:
     from legato.app.app import App
@@ -75,7 +73,12 @@ class Yandex:
         if "update_id" in event:
             if not self._trigger:
                 raise ConfigError(BARE)
-            await self.function.trusted("telegram", msgspec.json.encode(event), budget_s)
+            import json
+
+            body = json.dumps(
+                event
+            ).encode()  # as it came: whatever characters somebody wrote are escaped
+            await self.function.trusted("telegram", body, budget_s)
             return {"taken": 1}
         from legato.deploy.function import outside
 
@@ -127,10 +130,7 @@ def happened(message: dict[str, Any]) -> Happened:
         kind = f"storage:{what}"
         subject = f"{details.get('bucket_id', '')}/{details.get('object_id', '')}"
         name = name or f"{subject}:{what}:{about.get('created_at', '')}"
-    full = named("yandex", f"{what}:{name}")
-    return Happened(
-        id=full, place=Address(NAME, "", full), kind=kind, subject=subject, data=details
-    )
+    return told("yandex", f"{what}:{name}", kind, subject, details)
 
 
 __all__ = ["Yandex", "happened", "requested", "yandex"]
