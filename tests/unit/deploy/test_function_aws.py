@@ -13,7 +13,7 @@ from legato.app.runtime import Runtime
 from legato.deploy.function import sources
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
-from legato.errors import StoreUnavailable
+from legato.errors import StoreTooMuch, StoreUnavailable
 from tests.unit.deploy.function_kit import BODY, SECRET, bot, on_telegram, seen
 
 PROOF = "X-Telegram-Bot-Api-Secret-Token"
@@ -225,6 +225,43 @@ def test_a_bug_fails_its_own_message_only(
         "batchItemFailures": [{"itemIdentifier": "bad"}]
     }
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("queue", "failed"), [("orders", ["bad"]), ("orders.fifo", ["bad", "last"])]
+)
+def test_only_in_a_fifo_queue_a_group_waits_for_its_failed_message(
+    function: Function, monkeypatch: pytest.MonkeyPatch, queue: str, failed: list[str]
+) -> None:
+    """A standard queue has groups, too: they share its time."""
+    sqs = RECORDS["sqs"][0] | {"eventSourceARN": f"arn:aws:sqs:eu-west-1:1:{queue}"}
+    sqs["attributes"] = {"MessageGroupId": "tenant"}
+    _fail(monkeypatch, "bad")
+    batch = [sqs | {"messageId": name} for name in ("good", "bad", "last")]
+    assert Lambda(function)({"Records": batch}) == {
+        "batchItemFailures": [{"itemIdentifier": name} for name in failed]
+    }
+
+
+def test_what_is_more_than_the_store_takes_stops_no_stream(
+    function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = Runtime.handle
+
+    async def failing(runtime: Runtime, event: Happened) -> Any:
+        if event.id.endswith("big"):
+            raise StoreTooMuch("more than DynamoDB takes at once")
+        return await handle(runtime, event)
+
+    monkeypatch.setattr(Runtime, "handle", failing)
+    row = RECORDS["dynamodb"][0]
+    batch = [row | {"eventID": name, "dynamodb": {"SequenceNumber": name}} for name in ("big", "3")]
+    assert Lambda(function)({"Records": batch}) == {"batchItemFailures": []}
+    assert len(seen) == 1
+    runtime = function._runtime
+    assert runtime is not None
+    found = function.run(runtime.store.get("dead-update", "event::dynamodb:orders:big"))
+    assert b'"SequenceNumber":"big"' in (found or b"")
 
 
 def test_what_follows_a_failed_row_of_a_stream_waits_for_it(

@@ -20,7 +20,7 @@ from legato.app.letters import DEAD_BYTES
 from legato.app.poison import SPACE
 from legato.app.settings import Settings
 from legato.deploy.function.invocation import CutOff, NoTime
-from legato.errors import StoreError, StoreUnavailable, Unavailable
+from legato.errors import StoreError, StoreTooMuch, StoreUnavailable, Unavailable
 from legato.model.records import Commit
 
 if TYPE_CHECKING:
@@ -133,6 +133,11 @@ async def tried(
     try:
         async with asyncio.timeout(function.invocation.left_s):
             await runtime.handle(event)
+    except StoreTooMuch:
+        log.exception(
+            "%s (%s) is more than the store takes, and is kept as dead", event.kind, event.id
+        )
+        return await buried(runtime, event.id, _text(record))
     except (StoreError, Unavailable, TimeoutError) as error:
         log.warning("%s (%s) comes again: %s", event.kind, event.id, str(error) or "no time left")
         return error

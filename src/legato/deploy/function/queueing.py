@@ -32,6 +32,7 @@ from legato.errors import ConfigError, StoreError, Unavailable
 from legato.model.events import Address, AnyEvent
 from legato.model.ids import place_of
 from legato.queues.sqs import Post
+from legato.queues.sqs.address import FIFO
 from legato.queues.sqs.letters import Wake, read
 from legato.queues.sqs.sender import LONGEST_DELAY_S
 
@@ -142,10 +143,7 @@ class Queues:
         )
         groups: dict[str, list[int]] = {}
         for number, record in enumerate(records):
-            group = _attribute(record, "MessageGroupId")
-            groups.setdefault(group and f"{record.get('eventSourceARN')}|{group}", []).append(
-                number
-            )
+            groups.setdefault(_group(record), []).append(number)
         alone = [[number] for number in groups.pop("", [])]
         room = asyncio.Semaphore(AT_ONCE)
 
@@ -365,6 +363,12 @@ def _pause_s(error: Exception, count: int) -> int | None:
 def _attribute(record: Record, name: str) -> str:
     found = record.get("attributes")
     return str(found.get(name) or "") if isinstance(found, dict) else ""
+
+
+def _group(record: Record) -> str:
+    """Whose turn a message must wait for, "" for nobody's: in a standard queue groups share time, and have no order."""
+    arn, group = str(record.get("eventSourceARN") or ""), _attribute(record, "MessageGroupId")
+    return f"{arn}|{group}" if group and arn.endswith(FIFO) else ""
 
 
 def _count(record: Record) -> int:
