@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 
 from legato.engine import changes, journal
 from legato.engine.dialog import HOLD, Dialog
-from legato.engine.outcomes import IGNORED, TAKEN, Handed, Outcome
+from legato.engine.outcomes import IGNORED, TAKEN, GivenUp, Handed, Outcome
 from legato.engine.services import Services
 from legato.engine.versions import Live
 from legato.engine.writer import Conflict
 from legato.errors import Mismatch
-from legato.model.events import AnyEvent, Gone, Interrupt
+from legato.model.events import Again, AnyEvent, Gone, Interrupt
 from legato.model.ids import aside_key
 from legato.model.records import (
     COMMITTED,
@@ -92,7 +92,10 @@ class Changed:
         if event is None and row.status != RUNNING and not due:
             return IGNORED
         changes.check_free(row, now)
-        outcome = await services.elsewhere(build, Handed(row.key, event, moment_ms))
+        try:
+            outcome = await services.elsewhere(build, Handed(row.key, event, moment_ms))
+        except GivenUp as error:
+            return await self._park(row, str(error), event)
         if outcome is None:
             log.error("conversation %s: build %d, which wrote it, is gone", row.key, build)
             return None
@@ -137,6 +140,27 @@ class Changed:
         if isinstance(event, Gone) or changes.of_another_life(event, row):
             return IGNORED
         await store.commit(changes.deposit(aside_key(row.key, row.epoch), event, now))
+        return TAKEN
+
+    async def _park(self, row: Conversation, why: str, event: AnyEvent | None) -> Outcome:
+        """It has failed, with what came for it; but for a cancellation, which would be the first thing of a retry.
+
+        Raises:
+            Conflict: Somebody else moved it; the event is not kept anywhere.
+        """
+        services = self._services
+        loaded = await services.store.load(row.key)
+        if (
+            loaded is None
+            or loaded.conversation.epoch != row.epoch
+            or loaded.conversation.head != row.head
+        ):
+            raise Conflict
+        kept = None if isinstance(event, Interrupt | Gone | Again) else event
+        commit = changes.failed(loaded, why, kept, services.clock.now_ms())
+        if (await services.store.commit(commit)).result == CONFLICT:
+            raise Conflict
+        log.error("conversation %s is parked: %s", row.key, why)
         return TAKEN
 
     async def hold(self, loaded: Loaded, why: str, event: AnyEvent | None) -> Outcome:

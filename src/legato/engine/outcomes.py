@@ -46,6 +46,10 @@ class Handed(Struct, frozen=True, omit_defaults=True):
     moment_ms: int | None = None
 
 
+class GivenUp(Exception):
+    """Private: the build that a conversation is to go on in fails each time. The message is for the operator."""
+
+
 class Elsewhere(Protocol):
     """Lets another build, which runs beside ours over the same store, do something."""
 
@@ -54,6 +58,7 @@ class Elsewhere(Protocol):
 
         Raises:
             Unavailable: It is not known to be done, and must be tried again.
+            GivenUp: It was tried so often that it is not any more.
         """
         ...
 

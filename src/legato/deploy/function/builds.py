@@ -32,6 +32,7 @@ from legato.abc.http import HttpRequest, HttpResponse, MaybeSent, NotSent
 from legato.aws.address import endpoint_of, region_of, who_asks
 from legato.aws.signing import Signer
 from legato.deploy.function.start import taken_over
+from legato.deploy.function.tries import Failed, Tries
 from legato.engine import journal
 from legato.engine.outcomes import Handed, Outcome
 from legato.errors import ConfigError, StoreError, Unavailable
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 TURN = "turn"
 AT_ONCE = 8
 """Conversations that are handed over at the same time: each needs another machine while ours waits."""
+SPARE_S = 0.2
+"""What an answer may take on its way, of the time that the other one is given."""
 LAST_ID = 2**63 - 1
 ALL = range(SLOTS)
 _CURES = {
@@ -112,20 +115,28 @@ class Builds:
         self._invocation = invocation
         self._environ = environ
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._tries = Tries(clock)
 
     async def hand(self, runtime: Runtime, build: int, work: Handed) -> Outcome | None:
         """See Elsewhere.
 
         Raises:
             Unavailable: It is not known to be done, and must be tried again.
+            GivenUp: That version has failed too often.
         """
-        lane = (place_of(work.key) if work.event is None else work.event.place).lane
+        key, store, tries = work.key, runtime.store, self._tries
+        lane = (place_of(key) if work.event is None else work.event.place).lane
         async with self._room:
+            before = await tries.known(store, build, key)
             await self._said(runtime, lane)
-            log.info("conversation %s goes on in version %d", work.key, build)
-            answer = await self._asked(runtime, lane, build, work)
+            log.info("conversation %s goes on in version %d", key, build)
+            try:
+                answer = await self._asked(runtime, lane, build, work)
+            except Failed as error:
+                await tries.failed(store, build, key, before, str(error))
         if answer is None:
             return None
+        await tries.done(store, build, key, before)
         if answer.left:
             await self._take_over(runtime, lane, work.key)
         if answer.outcome == "later":
@@ -158,6 +169,8 @@ class Builds:
         try:
             answer = await runtime.http.send(self._request(build, work))
         except (NotSent, MaybeSent) as error:
+            if isinstance(error, MaybeSent) and self._invocation.left_s <= 2 * SPARE_S:
+                raise Failed(f"it did not answer in time: {error}") from error
             raise Unavailable(f"version {build} was not reached: {error}") from error
         if answer.status == 200 and "x-amz-function-error" not in answer.headers:
             return _read(build, answer.body)
@@ -167,13 +180,14 @@ class Builds:
             # Nobody else delivers what it had said, and that goes before what is said now.
             await self._take_over(runtime, lane, work.key)
             await self._said(runtime, lane)
-            raise Unavailable(f"version {build} failed: {why}")
+            raise Failed(why)
         kind = _kind(answer)
         if answer.status == 404 and kind == "ResourceNotFound":
             return None
         why = f"HTTP {answer.status} {kind} {_text(answer)}{_CURES.get(kind, '')}"
         if answer.status != 429 and answer.status < 500:
             log.error("version %d cannot be called: %s", build, why)
+            raise Failed(f"it cannot be called: {why}")
         raise Unavailable(f"version {build} was not called: {why}")
 
     def _request(self, build: int, work: Handed) -> HttpRequest:
@@ -191,14 +205,15 @@ class Builds:
             raise Unavailable(str(error)) from error
         headers = {"host": where.netloc, "content-type": "application/json"}
         headers = signer.signed(headers, body, time.time(), where.path, where.query)
-        return HttpRequest("POST", where.geturl(), headers, body, timeout_s=left_s)
+        timeout_s = max(SPARE_S, left_s - SPARE_S)
+        return HttpRequest("POST", where.geturl(), headers, body, timeout_s=timeout_s)
 
 
 def _read(build: int, body: bytes) -> Answer:
     try:
         return _answer.decode(body)
     except msgspec.MsgspecError as error:
-        raise Unavailable(f"version {build} knows of no other versions: {error}") from error
+        raise Failed(f"it knows of no other versions: {error}") from error
 
 
 def _kind(answer: HttpResponse) -> str:
