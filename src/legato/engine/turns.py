@@ -305,8 +305,7 @@ class Turns:
             driver = turn.live.driver
             if driver.done is not None or turn.live.conversation.status != WAITING:
                 return
-            waits = [p for p in driver.pending.values() if isinstance(p.op, WaitFor)]
-            if not waits:
+            if not any(isinstance(p.op, WaitFor) for p in driver.pending.values()):
                 return
             key = turn.live.conversation.key
             for mail in await self._services.store.mail(key=key, limit=MOST_MAIL):
