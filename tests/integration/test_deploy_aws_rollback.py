@@ -72,14 +72,20 @@ async def test_people_stay_in_the_newer_dialogs_after_a_rollback(
     file.write_text(HEAD + OLD, encoding="utf-8")
     async with an_account(cloud, file) as (account, telegram):
         await account.deploy()
+        function = {"FunctionName": "legato-adder"}
+        await account.ask(
+            "lambda", "put_function_concurrency", ReservedConcurrentExecutions=1, **function
+        )
         account.edit(HEAD + NEW)
-        await account.deploy()
+        assert "the function has a reserved concurrency of 1" in await account.deploy()
         assert await account.live() == 2
         ann, bob, cid, dan = (telegram.user(name) for name in ("Ann", "Bob", "Cid", "Dan"))
         for one in (ann, bob, cid):
             one.sends("/order")
             await one.gets("How many?", timeout_s=30)
 
+        assert "a reserved concurrency of 1" in await account.legato("rollback", code=2)
+        await account.ask("lambda", "delete_function_concurrency", **function)
         told = await account.legato("rollback")
         assert "version 1 is live, 2 was" in told
         assert "3 open conversations stay with version 2" in told

@@ -12,7 +12,7 @@ from legato.deploy.aws import code, talks, versions
 from legato.deploy.aws.place import Place
 from legato.deploy.aws.rolling import Rolled, rollback
 from legato.errors import ConfigError
-from tests.unit.deploy.aws_script import Answer, Scripted, clouded
+from tests.unit.deploy.aws_script import Answer, Scripted, clouded, refused
 
 PLACE = Place("adder")
 NEW = {"LEGATO_HANDOVER": "on", "LEGATO_QUEUE": "sqs://q"}
@@ -87,6 +87,32 @@ def test_what_it_cannot_stays_with_the_version_that_wrote_it(made: Any) -> None:
     script.misfits = {"a", "b", "c", "over by now"}
     assert rollback(clouded(script), PLACE, to=1) == Rolled(3, 1, {2: 1, 3: 2})
     assert script.moved == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("number", "why"), [(1, "reserved concurrency of 1.*takes two"), (0, "0, so nothing runs")]
+)
+def test_where_two_versions_cannot_run_at_the_same_time_nobody_can_stay(
+    made: Any, number: int, why: str
+) -> None:
+    script = made()
+    script._answers["get_function_concurrency"] = [{"ReservedConcurrentExecutions": number}]
+    script.builds = {"a": 2}
+    assert rollback(clouded(script), PLACE) == Rolled(2, 1)  # nobody needs to
+    script.misfits = {"a"}
+    with pytest.raises(ConfigError, match=f"{why}.*delete-function-concurrency.*--force"):
+        rollback(clouded(script), PLACE)
+    assert rollback(clouded(script), PLACE, force=True) == Rolled(2, 1)
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"ReservedConcurrentExecutions": 2}, refused("AccessDeniedException")]
+)
+def test_where_they_can_or_nobody_may_know_they_stay(made: Any, answer: Any) -> None:
+    script = made()
+    script._answers["get_function_concurrency"] = [answer]
+    script.builds, script.misfits = {"a": 2}, {"a"}
+    assert rollback(clouded(script), PLACE) == Rolled(2, 1, {2: 1})
 
 
 @pytest.mark.parametrize(

@@ -255,6 +255,7 @@ def test_where_the_newer_version_is_gone_the_policy_decides(versions: Versions) 
         ((404, {}, b"<html>a proxy</html>"), "HTTP 404"),
         ((403, {"x-amzn-errortype": "AccessDeniedException"}, b"{}"), "needs lambda:InvokeFunction"),
         ((429, {"x-amzn-errortype": "TooManyRequestsException"}, b"{}"), "no concurrency left"),
+        ((429, {}, b'{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded"}'), "with one it stands still"),
         ((500, {"x-amzn-errortype": "ServiceException"}, b"{}"), "HTTP 500 Service"),
         ((200, {}, b'{"woken":0,"left":0}'), "knows of no other versions"),
         ((200, {"x-amz-function-error": "Unhandled"}, b'{"errorMessage":"died"}'), "died"),

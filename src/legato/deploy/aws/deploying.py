@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from legato.app.app import App
 from legato.app.settings import VARIABLES, Settings
-from legato.deploy.aws import code, secrets, stack, talks, versions, webchat, webhook
+from legato.deploy.aws import code, concurrency, secrets, stack, talks, versions, webchat, webhook
 from legato.deploy.aws.asked import Asked
 from legato.deploy.aws.cloud import Cloud
 from legato.deploy.aws.place import Place
@@ -204,6 +204,8 @@ def deploy(plan: Plan, cloud: Cloud, say: Say) -> Deployed:
     if versions.live(cloud, place) != number:
         versions.move(cloud, place, number)  # after a rollback
         say(f"version {number} is live again")
+    if narrow := concurrency.trouble(cloud, place):
+        say(narrow)
     _prune(cloud, place, bucket, ready.outputs["Table"], say)
     url = url_of(ready.outputs["Url"], plan.public_url)
     try:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from msgspec import Struct
 
 from legato.app.app import App
-from legato.deploy.aws import code, given, stack, talks, versions
+from legato.deploy.aws import code, concurrency, given, stack, talks, versions
 from legato.deploy.aws.cloud import Cloud
 from legato.deploy.aws.place import Place
 from legato.deploy.function.aws import HANDOVER
@@ -83,6 +83,8 @@ def rollback(
                     f"version {chosen.number} cannot replay {_some(keys)}, and is from before versions hand "
                     f"conversations to each other, so they would begin anew or stand still. {BEFORE}"
                 )
+            if narrow := concurrency.trouble(cloud, place):
+                raise ConfigError(f"{narrow}, or --force")
             kept = Counter(_kept(keys, chosen.number, {one.number for one in known}))
             done = Rolled(current, chosen.number, dict(sorted(kept.items())), unsure)
     wire = given.wiring(cloud, place, app, ready.outputs, (current, chosen.number))

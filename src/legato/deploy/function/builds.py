@@ -52,6 +52,11 @@ SPARE_S = 0.2
 """What an answer may take on its way, of the time that the other one is given."""
 LAST_ID = 2**63 - 1
 ALL = range(SLOTS)
+RESERVED = b"ReservedFunctionConcurrentInvocationLimitExceeded"
+_NARROW = (
+    "reserved concurrency is used up. Two machines are needed to hand a conversation over: with one it stands still "
+    "until its version is live again, or more is reserved"
+)
 _CURES = {
     "AccessDenied": " (the role needs lambda:InvokeFunction on the function's versions)",
     "TooManyRequests": " (it has no concurrency left: two of it run while a conversation is handed over)",
@@ -184,6 +189,8 @@ class Builds:
         kind = _kind(answer)
         if answer.status == 404 and kind == "ResourceNotFound":
             return None
+        if answer.status == 429 and RESERVED in answer.body:
+            log.error("version %d was not called: the function's %s", build, _NARROW)
         why = f"HTTP {answer.status} {kind} {_text(answer)}{_CURES.get(kind, '')}"
         if answer.status != 429 and answer.status < 500:
             log.error("version %d cannot be called: %s", build, why)
