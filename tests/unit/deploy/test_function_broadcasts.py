@@ -9,7 +9,7 @@ import pytest
 
 from legato import App, Chat
 from legato.deploy.clock import SystemClock
-from legato.deploy.function import caring, start
+from legato.deploy.function import caring, core, start
 from legato.deploy.function.core import Function
 from legato.deploy.function.invocation import Invocation
 from legato.model.events import Address
@@ -97,6 +97,29 @@ def test_a_tick_takes_no_more_than_it_can_send_and_the_next_one_goes_on(
         assert sorted(told(service.telegram).values()) == [1] * count
         service.process.close()
         service.process = process(service)
+
+
+def test_a_process_that_has_not_ended_a_send_goes_on_with_the_others_at_its_next_tick(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the caretaker until the end of its time: for others, and not for itself."""
+    monkeypatch.setattr(caring, "MOST", PEOPLE // 2)
+    monkeypatch.setattr(caring, "GIVE_UP_S", 0.1)
+    monkeypatch.setattr(core, "OTHERS_S", 0.5)
+    service.telegram.hangs(carried_out=True, method="sendMessage", times=1)
+    service.invoke(TICK)
+    assert sorted(told(service.telegram).values()) == [1] * (PEOPLE // 2)
+    other = process(service)
+    asyncio.run(touched(other))
+    assert len(told(service.telegram)) == PEOPLE // 2
+    service.invoke(TICK)
+    assert len(told(service.telegram)) > PEOPLE // 2
+    assert set(told(service.telegram).values()) == {1}
+
+
+async def touched(function: Function) -> None:
+    await function.touch(8)
+    await function.stopped()
 
 
 def test_who_writes_does_not_wait_for_a_broadcast(service: Service) -> None:

@@ -37,10 +37,11 @@ async def cares(store: Store, clock: Clock, invocation: Invocation) -> bool:
         StoreError: The store cannot be used.
     """
     if invocation.care is None:
-        care = Caretaker(store, clock)
-        if not await care.take(invocation.until_ms()):
+        if invocation.carer is None:
+            invocation.carer = Caretaker(store, clock)
+        if not await invocation.carer.take(invocation.until_ms()):
             return False
-        invocation.care = care
+        invocation.care = invocation.carer
     return invocation.care.holds
 
 

@@ -70,7 +70,8 @@ class Invocation(Term):
 
     Attributes:
         wakes: Conversations that are to be woken, and when (milliseconds since 1970).
-        care: What makes this process the caretaker, if it is: see legato.outbox.caretaker.
+        carer: What may make this process the caretaker (legato.outbox.caretaker), once it was needed.
+        care: The same, if it is that in this invocation.
         taken: Ids of what it has taken over as that.
         looked: Up to which item of the outbox this process has looked for what was left; 0 = it begins anew.
         earlier: Takes over what a conversation has said in another process, once there is something that can.
@@ -82,6 +83,7 @@ class Invocation(Term):
         "_guard_s",
         "_until_ms",
         "care",
+        "carer",
         "earlier",
         "looked",
         "taken",
@@ -92,6 +94,7 @@ class Invocation(Term):
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.wakes: dict[str, int] = {}
+        self.carer: Caretaker | None = None
         self.care: Caretaker | None = None
         self.taken: set[int] = set()
         self.looked: int = 0

@@ -146,7 +146,7 @@ def make(
         settings=replace(_knobs(settings, invocation), build=build, elsewhere=elsewhere),
         share=Own(store, clock, invocation),
     )
-    invocation.earlier = Earlier(runtime, invocation)
+    invocation.earlier, invocation.carer = Earlier(runtime, invocation), None
     return Parts(runtime, {platform.name: platform for platform in platforms}, queues, settings)
 
 
