@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -12,7 +12,7 @@ from legato import App, Cancelled, Chat, Timeout
 from legato.abc import Store
 from legato.app.runtime import Runtime, RuntimeSettings
 from legato.engine import journal
-from legato.engine.outcomes import Handed, Outcome
+from legato.engine.outcomes import GivenUp, Handed, Outcome
 from legato.engine.term import FOREVER, Term
 from legato.errors import StoreError, Unavailable
 from legato.model.events import Event, MessageReceived
@@ -94,6 +94,7 @@ class Builds:
         handed: (build, work) of all that was handed over.
         commits: How many were begun.
         deaths: So many processes died.
+        given_up: Done before each handing over is given up; None: none is.
     """
 
     def __init__(self, *apps: App, cache: int = 2000) -> None:
@@ -110,6 +111,7 @@ class Builds:
         self.after = False
         self.commits = 0
         self.deaths = 0
+        self.given_up: Callable[[], Awaitable[None]] | None = None
 
     async def process(self, build: int = 0) -> Runtime:
         """The process of a build, by default of the live one; it is started if there is none."""
@@ -135,6 +137,9 @@ class Builds:
 
     async def _hand_over(self, build: int, work: Handed) -> Outcome | None:
         self.handed.append((build, work))
+        if self.given_up is not None:
+            await self.given_up()
+            raise GivenUp("it fails each time")
         work = msgspec.json.decode(journal.encode(work), type=Handed)
         if build not in self.apps:
             return None

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec import structs
 
 from legato import App, Chat
+from legato.app.operate import retry
+from legato.engine import journal
 from legato.engine.outcomes import Handed
 from legato.engine.term import Term
 from legato.errors import Unavailable
 from legato.model.events import Interrupt
 from legato.model.ids import place_of
-from legato.model.records import RUNNING, WAITING
+from legato.model.records import FAILED, RUNNING, WAITING, Commit, Loaded
+from legato.stores.memory import MemoryStore
 from tests.unit.app.builds_kit import KEY, Builds, deployed, shop
 from tests.unit.app.kit import message
 
@@ -231,3 +235,82 @@ async def test_whoever_dies_at_whichever_commit_nothing_is_lost_or_done_twice(
 def _once(said: list[str]) -> list[str]:
     """Without what was said again right after itself: a death may leave a sent message unmarked."""
     return [text for number, text in enumerate(said) if not number or said[number - 1] != text]
+
+
+async def nothing() -> None:
+    """Nobody is faster."""
+
+
+async def test_what_is_given_up_is_parked_with_what_came_for_it(cache: int) -> None:
+    async with deployed(shop(1), shop(2), cache=cache) as builds:
+        await builds.says("/order")
+        builds.goes_back()
+        builds.given_up = nothing
+        await builds.says("tea")
+        (row,) = await builds.rows()
+        assert row.status == FAILED
+        assert journal.decode_state(row.state).error == "it fails each time"
+        builds.given_up = None
+        await retry(builds.kept, row.key, builds.clock.now_ms())
+        await builds.passes(1)
+        await builds.says("milk")
+        assert builds.said == ["v2 0?", "v2 1?", "v2: tea milk"]
+
+
+@pytest.mark.parametrize("by", ["tea", "time"])
+async def test_what_is_given_up_is_left_alone_if_somebody_has_moved_it_meanwhile(
+    by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is read again, and between that and the write."""
+    async with deployed(shop(1), shop(2)) as builds:
+        await builds.says("/order")
+        builds.goes_back()
+
+        async def moves() -> None:
+            if len(builds.handed) <= 2:
+                (row,) = await builds.rows()
+                moved = structs.replace(row, head=row.head + 1)
+                fence = (row.epoch, row.head)
+                await builds.kept.commit(
+                    Commit(at_ms=builds.clock.now_ms(), key=row.key, expect=fence, row=moved)
+                )
+
+        load = MemoryStore.load
+
+        async def found(store: MemoryStore, key: str) -> Loaded | None:
+            loaded = await load(store, key)
+            monkeypatch.setattr(MemoryStore, "load", load)
+            await moves()
+            return loaded
+
+        async def patched() -> None:
+            if len(builds.handed) == 1:
+                monkeypatch.setattr(MemoryStore, "load", found)
+
+        builds.given_up = moves if by == "tea" else patched
+        if by == "tea":
+            await builds.says("tea")
+        else:
+            await builds.passes(61)
+            await builds.passes(1)  # the next tick
+        assert len(builds.handed) == (3 if by == "tea" else 2)
+        (row,) = await builds.rows()
+        assert row.status == FAILED
+
+
+async def test_what_is_given_up_and_over_by_then_is_nobodys() -> None:
+    async with deployed(shop(1), shop(2)) as builds:
+        await builds.says("/order")
+        builds.goes_back()
+
+        async def ends() -> None:
+            (row,) = await builds.rows()
+            fence = (row.epoch, row.head)
+            await builds.kept.commit(
+                Commit(at_ms=builds.clock.now_ms(), key=row.key, expect=fence, row=None)
+            )
+
+        builds.given_up = ends
+        await builds.says("tea")
+        assert await builds.rows() == []
+        assert len(builds.handed) == 1

@@ -136,3 +136,22 @@ async def test_another_bots_broadcast_does_not_wait_for_it() -> None:
         other = replace(broadcast("other", 1)[0], lane="test:2:u0")
         assert world.relay._backlog.leaves(replace(other, lane="test:1:u0"))
         assert not world.relay._backlog.leaves(other)
+
+
+@virtual
+async def test_what_others_send_is_not_read_by_a_refill_and_found_once_it_is_not_theirs() -> None:
+    async with World(SLOWLY, bulk_lanes=20) as world:
+        await world.say(*broadcast("news", 30))
+        until_ms = world.clock.now_ms() + 60_000
+        theirs = [
+            replace(one, call=replace(one.call, until_ms=until_ms))
+            for one in broadcast("theirs", 20)
+        ]
+        await world.commit(*theirs)
+        await watched(world, until_left=20)
+        await asyncio.sleep(30)
+        assert set(world.bot.methods()) == {"news"}
+        assert world.relay.left == 0
+        await asyncio.sleep(60)
+        assert await world.relay.recover() == 20
+        await watched(world)

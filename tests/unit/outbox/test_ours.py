@@ -8,7 +8,7 @@ from legato.abc import Verdict
 from legato.app.share import Part
 from legato.errors import Unavailable
 from legato.model.records import QUEUED, SENT, Call, Settled
-from legato.model.shards import slot_of
+from legato.model.shards import SLOTS, slot_of
 from legato.outbox.relay import Relay
 from tests.unit.outbox.kit import NoHttp, World, item, place, virtual
 
@@ -188,6 +188,25 @@ async def test_a_call_whose_answer_a_turn_wants_goes_to_any_chat_while_the_lease
         with pytest.raises(Unavailable, match="another process"):
             await world.relay.call(Call("b"), OTHERS)
         assert world.bot.methods() == ["a"]
+
+
+@virtual
+async def test_a_refill_takes_nothing_that_could_not_be_sent():
+    async with Shared(bulk_lanes=2) as world:
+        world.share.gain(range(SLOTS))
+
+        async def over() -> None:
+            world.share.end()
+
+        world.store.reading = over
+        await world.say(*[item("news", f"u{n}", bulk=True, key="") for n in range(5)])
+        await world.relay.flush(10)
+        assert len(world.bot.methods()) == 2
+        world.renew()
+        assert await world.relay.recover() == 2
+        await world.relay.flush(10)
+        await asyncio.sleep(10)
+        assert len(world.bot.methods()) == 5
 
 
 @virtual
