@@ -1,6 +1,7 @@
 """What a new process takes over from the store."""
 
 import asyncio
+import functools
 from typing import Any
 
 import pytest
@@ -137,6 +138,7 @@ async def test_only_the_items_asked_for_are_taken_over() -> None:
 async def test_two_who_ask_for_different_items_at_once_both_get_theirs() -> None:
     async with World() as w:
         await w.commit(item("mine", "x"), item("yours", "y"))
+        w.store.reading = functools.partial(asyncio.sleep, 1)
         taken = await asyncio.gather(
             w.relay.recover(lambda one: one.call.method == "mine"),
             w.relay.recover(lambda one: one.call.method == "yours"),
