@@ -135,8 +135,10 @@ class Dispatcher:
 
     def park(self, lane: Lane, due: float) -> None:
         """Lets the lane wait until monotonic time `due`."""
-        lane.state = PARKED
+        lane.state, lane.due = PARKED, due
         self._alarms.set(due, lane)
+        if lane.waiters:
+            lane.wake()
 
     # -- workers ------------------------------------------------------------------------------
 
@@ -210,9 +212,11 @@ class Dispatcher:
             lane.passed |= gate.mark
             return True
         lane.passed &= ~gate.mark
-        lane.state = PARKED
+        lane.state, lane.due = PARKED, gate.ready_at()
         gate.waiting.append(lane)
         self._arm(gate)
+        if lane.waiters:
+            lane.wake()
         return False
 
     def _ring(self, what: Lane | Gate[Lane]) -> None:

@@ -50,11 +50,13 @@ class Lane:
         moves: How often the head followed its chat to a new id.
         sending: The head is on its way to the platform.
         dropped: The head was let go of before its fate was known: whoever owned it since may have sent it.
-        waiters: (id, future): done once nothing with an id up to this is queued.
+        due: While it is parked: when it may go on, by the clock's monotonic seconds, or later.
+        waiters: (id, future, until): done once nothing with an id up to this is queued, or once that cannot be until
+            then.
     """
 
     __slots__ = (
-        "dropped", "holds", "moves", "name", "passed", "queue", "sending", "state", "waiters",
+        "dropped", "due", "holds", "moves", "name", "passed", "queue", "sending", "state", "waiters",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -66,7 +68,8 @@ class Lane:
         self.moves: int = 0
         self.sending: bool = False
         self.dropped: bool = False
-        self.waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self.due: float = 0.0
+        self.waiters: list[tuple[int, asyncio.Future[None], float]] = []
 
     def has_up_to(self, up_to: int) -> bool:
         """Whether an item with an id up to `up_to` is not settled yet."""
@@ -98,14 +101,18 @@ class Lane:
         self.wake()
 
     def wake(self) -> None:
-        """Tells the waiters whose items are all settled."""
+        """Tells the waiters whose items are all settled, and those who would wait for nothing."""
         still = []
-        for up_to, future in self.waiters:
-            if self.has_up_to(up_to):
-                still.append((up_to, future))
+        for up_to, future, until in self.waiters:
+            if self.has_up_to(up_to) and not self.rests(until):
+                still.append((up_to, future, until))
             elif not future.done():
                 future.set_result(None)
         self.waiters = still
+
+    def rests(self, until: float) -> bool:
+        """Whether nothing of it is sent until then."""
+        return self.state == PARKED and self.due > until
 
 
 class Alarms(Generic[T]):

@@ -116,7 +116,7 @@ def abandon(lane: Lane, *, all_: bool = False) -> None:
         if isinstance(entry, Asked) and not entry.answer.done():
             entry.answer.set_exception(lost)
     waiters, lane.waiters = lane.waiters, []
-    for _, future in waiters:
+    for _, future, _ in waiters:
         if not future.done():
             future.set_exception(lost)
     if kept:

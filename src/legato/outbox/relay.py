@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -11,7 +12,6 @@ from legato.abc import Clock, HttpClient, Platform, Store, Verdict
 from legato.abc.observer import Observer
 from legato.errors import Unavailable
 from legato.model.events import Address
-from legato.model.ordered import Ordered
 from legato.model.records import DEAD, QUEUED, UNKNOWN, Call, OutboxItem, Settled
 from legato.model.shards import slot_of
 from legato.outbox.acks import Acks
@@ -84,7 +84,7 @@ class Relay:
             spawn=lambda bot: self._lanes.spawn(self._backlog.refill(bot)),
         )
         self._acks = Acks(http, clock, settings.acks, self._check_idle)
-        self._idle: Ordered[asyncio.Future[None]] = Ordered()
+        self._idle: dict[asyncio.Future[None], float] = {}
         self._closed = False
 
     @property
@@ -185,25 +185,27 @@ class Relay:
             self._lanes.enqueue(asked)
         return await answer
 
-    async def delivered(self, lane: str, up_to_id: int) -> None:
+    async def delivered(self, lane: str, up_to_id: int, within_s: float = math.inf) -> None:
         """Returns once the fate of all items of `lane` with an id up to `up_to_id` is known (sent,
-        dead or unknown). `up_to_id` is the id of the caller's own last item.
+        dead or unknown), or once that cannot be within so many seconds: the chat is to be left alone for longer.
+        `up_to_id` is the id of the caller's own last item.
 
         Raises:
             Unavailable: The relay was closed before that.
         """
+        until = self._clock.monotonic() + within_s
         while self._recovery.running is not None:
             await asyncio.shield(self._recovery.running)
         futures = []
         for name in (lane, lane + BULK):
             known = self._lanes.lanes.get(name)
-            if known is None or not known.has_up_to(up_to_id):
+            if known is None or not known.has_up_to(up_to_id) or known.rests(until):
                 continue
             # an older broadcast may wait for hours; it matters only to those who stand behind it
             if name != lane and all(entry.id != up_to_id for entry in known.queue):
                 continue
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            known.waiters.append((up_to_id, future))
+            known.waiters.append((up_to_id, future, until))
             futures.append(future)
         for future in futures:
             await future
@@ -285,22 +287,35 @@ class Relay:
         ids = {e.id for a in lanes for e in list(a.queue)[a.dropped and not a.sending :]}
         return ids | self._sender.settler.ids() | self._sender.telling
 
-    async def flush(self, deadline_s: float) -> int:
-        """Waits until nothing is left, or for `deadline_s`; returns how many items are left."""
+    async def flush(self, deadline_s: float, *, give_up: bool = False) -> int:
+        """Waits until nothing is left, or for `deadline_s`; returns how many items are left.
+
+        Args:
+            deadline_s: So long at most.
+            give_up: Not for chats that are to be left alone for longer than that.
+        """
         loop = asyncio.get_running_loop()
+        until = self._clock.monotonic() + deadline_s if give_up else math.inf
         limit = loop.create_task(self._clock.sleep(deadline_s))
         try:
-            while (self.left or self._acks.busy) and not limit.done():
+            while self._busy(until) and not limit.done():
                 idle: asyncio.Future[None] = loop.create_future()
-                self._idle.add(idle)
+                self._idle[idle] = until
                 try:
                     await asyncio.wait({idle, limit}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    self._idle.discard(idle)
+                    self._idle.pop(idle, None)
         finally:
             limit.cancel()
             await asyncio.wait({limit})
         return self.left
+
+    def _busy(self, until: float) -> bool:
+        """Whether something is under way, or may be until then."""
+        sender = self._sender
+        if self._acks.busy or self._recovery.late or len(sender.settler) or sender.telling:
+            return True
+        return any(lane.queue and not lane.rests(until) for lane in self._lanes.lanes.values())
 
     def drop(self, slots: Collection[int]) -> None:
         """Lets the items of these slots leave memory unsent: another process sends them. A send that
@@ -327,9 +342,9 @@ class Relay:
         return not written.cancelled()
 
     def _check_idle(self) -> None:
-        if self._idle and not self.left and not self._acks.busy:
-            waiting, self._idle = self._idle, Ordered()
-            for future in waiting:
+        for future, until in list(self._idle.items()):
+            if not self._busy(until):
+                del self._idle[future]
                 future.set_result(None)
 
     async def close(self) -> None:
@@ -346,7 +361,7 @@ class Relay:
         entries: list[OutboxItem | Asked] = list(self._recovery.late)
         for lane in self._lanes.lanes.values():
             entries += lane.queue
-            for _, future in lane.waiters:
+            for _, future, _ in lane.waiters:
                 if not future.done():
                     future.set_exception(Unavailable("the relay was closed"))
         self._lanes.lanes.clear()

@@ -1,4 +1,4 @@
-"""Timers of a crowd that are all due at the same moment, and who writes just then."""
+"""Who writes waits for nobody else: not for a crowd whose timers are all due, nor for a chat that must be left alone."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pytest
 from legato import App, Chat
 from legato.deploy.function.core import SOME
 from legato.testing.clock import FakeClock
-from tests.unit.deploy.function_kit import Service, on_telegram
+from tests.unit.deploy.function_kit import Jumping, Service, on_telegram
 from tests.unit.deploy.time_kit import TICK
 
 MORE = 5
@@ -27,6 +27,11 @@ def bot() -> App:
     @app.command("hi")
     async def hi(chat: Chat) -> None:
         await chat.say("Hello")
+
+    @app.command("two")
+    async def two(chat: Chat) -> None:
+        await chat.say("One")
+        await chat.say("Two")
 
     return app
 
@@ -60,3 +65,33 @@ def test_who_writes_waits_for_a_few_of_them_and_the_tick_wakes_the_others(servic
     assert (json.loads(answer["body"])["text"], reminded(service)) == ("Hello", SOME)
     assert service.invoke(TICK)["woken"] == MORE
     assert reminded(service) == SOME + MORE
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_a_chat_that_must_be_left_alone_is_left_alone_by_all_invocations_until_its_time(
+    service: Service, cold: bool
+) -> None:
+    """Each of them tried it anew, and waited two seconds for it."""
+    service.clock = clock = Jumping()
+    service.restart()
+    asked = service.telegram.fails(429, method="sendMessage", chat=1002, times=-1, retry_after=300)
+    event = by(service, "/two", 1002)
+    answer = service.invoke(event)
+    assert answer["statusCode"] == 503  # at once: its time would not be enough
+    if cold:
+        service.restart()
+    runtime = None
+    for _ in range(3):
+        assert service.says("/hi") == "Hello"
+        assert service.invoke(TICK)["woken"] == 0
+        runtime = service.process._runtime
+    assert reminded(service) == 1
+    assert runtime is not None
+    (row,) = service.process.run(runtime.store.outbox(states=("queued",)))
+    assert (row.attempts, row.not_before_ms > clock.now_ms() + 200_000) == (1, True)
+    asked.end()
+    clock.later_s += 301
+    service.restart()
+    service.invoke(TICK)
+    assert json.loads(service.invoke(event)["body"])["text"] == "Two"
+    assert [call.params["text"] for call in service.telegram.called("sendMessage")] == ["One"] * 2

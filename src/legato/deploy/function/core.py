@@ -363,9 +363,10 @@ class Function:
         if runtime.busy:
             await self._in_time(runtime.drained())
         if lane and not runtime.relay.idle(lane):
-            await self._in_time(runtime.relay.delivered(lane, LAST_ID))
+            left_s = self.invocation.left_s
+            await self._in_time(runtime.relay.delivered(lane, LAST_ID, left_s))
         # A chat that must wait (a limit, a backoff) keeps the other ones no longer than this.
-        await runtime.relay.flush(min(OTHERS_S, self.invocation.left_s))
+        await runtime.relay.flush(min(OTHERS_S, self.invocation.left_s), give_up=True)
 
     async def tick(self, runtime: Runtime, most: int = ALL_DUE) -> int:
         """Wakes what is due, if there is time for it: `most` where somebody waits for an answer."""

@@ -111,7 +111,7 @@ class Queues:
         except TimeoutError as error:
             raise Unavailable("the queue has not confirmed it in time") from error
         finally:
-            await runtime.relay.flush(min(ACKS_S, self._invocation.left_s))
+            await runtime.relay.flush(min(ACKS_S, self._invocation.left_s), give_up=True)
         try:
             await platform.remember(runtime.store)
         except StoreError as error:

@@ -351,8 +351,8 @@ def _knobs(settings: Settings, invocation: Invocation) -> RuntimeSettings:
         reply_last=True,
         step_timeout_s=settings.step_timeout,
         term=invocation,
-        # What is not sent within an invocation leaves memory anyway.
-        relay=RelaySettings(bulk_lanes=0),
+        # What is not sent within an invocation leaves memory anyway, with what is known of its tries.
+        relay=RelaySettings(bulk_lanes=0, persist_over_s=0),
     )
 
 
