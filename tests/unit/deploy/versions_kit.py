@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
+
+import pytest
 
 from legato import App, Cancelled, Chat, Timeout
 from legato.abc import Clock
@@ -18,7 +21,7 @@ from legato.deploy.function.core import Function
 from legato.deploy.function.invocation import Invocation
 from legato.testing.clock import FakeClock
 from legato.testing.fake_telegram import FakeTelegram
-from tests.unit.deploy.function_kit import Context, request
+from tests.unit.deploy.function_kit import SECRET, TOKEN, Context, request
 
 NAME = "legato-bot"
 ENVIRONMENT = {
@@ -195,6 +198,19 @@ class Versions:
             self.ends(number)
         for thread in self._threads.values():
             thread.shutdown()
+
+
+@contextmanager
+def on_aws(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTelegram]:
+    """A Telegram on which Ann has started the bot; its settings, and those of Lambda, are in the environment."""
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("LEGATO_STORE", raising=False)
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_VERSION", "")  # to be put back
+    for name, value in {**ENVIRONMENT, "TELEGRAM_TOKEN": TOKEN, "TELEGRAM_SECRET": SECRET}.items():
+        monkeypatch.setenv(name, value)
+    with FakeTelegram(token=TOKEN).threaded() as telegram:
+        telegram.user("Ann", started=True)
+        yield telegram
 
 
 @contextmanager
