@@ -271,3 +271,19 @@ def test_pages_of_the_web_chat_are_answered_too(
         assert Lambda(site.process)(asked, Context(SHORT_MS))["statusCode"] == 503
         stuck.calls = set()
         assert site.invoke(asked)["statusCode"] == 200
+
+
+@pytest.mark.parametrize(
+    "asked", [request("GET", "/"), event("link=", "MESSAGE", json.dumps({"session": ANN}))]
+)
+def test_so_they_are_while_the_store_cannot_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
+) -> None:
+    async def refuse(store: SQLiteStore) -> None:
+        raise StoreUnavailable("the database is away")
+
+    with a_site(greeter(), tmp_path) as site:
+        with monkeypatch.context() as patch:
+            patch.setattr(SQLiteStore, "open", refuse)
+            assert site.invoke(asked)["statusCode"] == 503
+        assert site.invoke(asked)["statusCode"] == 200

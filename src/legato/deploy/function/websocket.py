@@ -259,7 +259,7 @@ async def handled(function: Function, event: dict[str, Any], budget_s: float) ->
 
     Raises:
         ConfigError: The bot has no web chat, or nobody may post to its pages.
-        StoreError: The store cannot be used now; the page comes again.
+        StoreError: The store cannot be used like this; the page comes again.
     """
     about = event["requestContext"]
     if about["eventType"] != "MESSAGE":
@@ -278,7 +278,7 @@ async def handled(function: Function, event: dict[str, Any], budget_s: float) ->
     link = str(about["connectionId"]), api_of(about)
     try:
         return {"statusCode": await _came(function, user, frame, link, budget_s)}
-    except Unavailable as error:
+    except (Unavailable, StoreUnavailable) as error:
         log.warning("a page is to come again: %s", error)
         return {"statusCode": 503}
 
@@ -352,10 +352,10 @@ async def page(function: Function, request: HttpRequest, budget_s: float) -> Htt
     try:
         async with function.invoked(budget_s):
             web = function.platform("web")
-    except Unavailable as error:
+    except (Unavailable, StoreUnavailable) as error:
         from legato.deploy.function.core import later
 
-        return later(str(error), error.retry_after_s)
+        return later(str(error), 1)
     if not isinstance(web, SocketWeb):
         return None
     headers = {
