@@ -285,5 +285,6 @@ def test_so_they_are_while_the_store_cannot_be_opened(
     with a_site(greeter(), tmp_path) as site:
         with monkeypatch.context() as patch:
             patch.setattr(SQLiteStore, "open", refuse)
+            patch.setenv("LEGATO_STORE", "sqlite:///legato.db")
             assert site.invoke(asked)["statusCode"] == 503
         assert site.invoke(asked)["statusCode"] == 200
