@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from legato.app.postbox import AT_ONCE, BYTES_AT_ONCE
+from legato.app.postbox import BYTES_AT_ONCE
 from legato.deploy.parts import make_store
 from legato.deploy.transport import Transport
 from legato.errors import (
@@ -72,9 +72,9 @@ async def test_a_bundle_of_mail_is_taken_at_once_however_long_the_letters_are(
     dynamodb_url: str,
 ) -> None:
     """As many as the mailbox is given in one commit, and one that is as long as a request may be."""
-    many = [b"x" * (BYTES_AT_ONCE // AT_ONCE)] * AT_ONCE
     odd = [b"x" * 65_537] * (BYTES_AT_ONCE // 65_537)
     async with opened(dynamodb_url) as store:
+        many = [b"x" * (BYTES_AT_ONCE // store.mail_at_once)] * store.mail_at_once
         for name, payloads in (("many", many), ("odd", odd), ("long", [b"x" * 2_000_000])):
             mails = [Mail(f"{name}{at}", name, each) for at, each in enumerate(payloads)]
             await done(store, Commit(at_ms=1, deposit=tuple(mails)))

@@ -103,6 +103,10 @@ class OwnStore(Store):
         if self.world.store_away:
             raise StoreUnavailable("the store is away")
 
+    @property
+    def mail_at_once(self) -> int:
+        return self.inner.mail_at_once
+
     async def open(self) -> None:
         await self._there()
 

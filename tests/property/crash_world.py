@@ -52,6 +52,10 @@ class PointStore(Store):
         self.inner = inner
         self.liar = liar
 
+    @property
+    def mail_at_once(self) -> int:
+        return self.inner.mail_at_once
+
     async def open(self) -> None:
         await self.process.alive()
         await self.inner.open()

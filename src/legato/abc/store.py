@@ -22,6 +22,11 @@ class Store(ABC):
 
     __slots__ = ()
 
+    @property
+    def mail_at_once(self) -> int:
+        """So much mail one Commit may deposit: whoever has more makes several of it."""
+        return 1000
+
     @abstractmethod
     async def open(self) -> None:
         """Connects, and creates or migrates the schema. Idempotent.

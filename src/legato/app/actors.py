@@ -25,7 +25,6 @@ import msgspec
 from legato.abc.queue import Delivery, Letter, Take
 from legato.app.knobs import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from legato.app.poison import TRIES
-from legato.app.postbox import bundled
 from legato.app.runtime import Runtime
 from legato.app.seats import AT_ONCE, Seat, Seats
 from legato.app.tasks import Task, cancelled
@@ -270,7 +269,7 @@ class Actors:
         actor.waiting.clear()
         postbox, kept = self._runtime.postbox, 0
         try:
-            for events in bundled([work.event for work in works]):
+            for events in postbox.bundles([work.event for work in works]):
                 await postbox.deposit(events)
                 self._is_kept(actor, works[kept : kept + len(events)])
                 kept += len(events)

@@ -18,8 +18,8 @@ from legato.model.records import Commit, Mail
 
 log: logging.Logger = logging.getLogger("legato.runtime")
 
-AT_ONCE, BYTES_AT_ONCE = 25, 1_000_000
-"""Of mail in one commit: DynamoDB takes 100 items and 4 MB, and mail is two items, long mail more."""
+BYTES_AT_ONCE = 1_000_000
+"""Of mail in one commit: what any store takes."""
 
 
 class Postbox:
@@ -40,6 +40,10 @@ class Postbox:
         self._lanes = lanes
         self._tasks = tasks
         self.in_hand: set[str] = set()
+
+    def bundles(self, events: Sequence[AnyEvent]) -> list[list[AnyEvent]]:
+        """Events, in order, in bundles that the store takes at once."""
+        return bundled(events, self._store.mail_at_once)
 
     async def deposit(self, events: Sequence[AnyEvent]) -> None:
         """Keeps a bundle of events, in order. Those that are known already are ignored.
@@ -64,7 +68,7 @@ class Postbox:
         for event, task in late:
             task.set_name(self._name(event))
         start = 0
-        for events in bundled([event for event, _ in late]):
+        for events in self.bundles([event for event, _ in late]):
             end = start + len(events)
             await self._take(late[start:end])
             start = end
@@ -102,14 +106,14 @@ class Postbox:
             self.in_hand.discard(event.id)
 
 
-def bundled(events: Sequence[AnyEvent]) -> list[list[AnyEvent]]:
-    """Events, in order, in bundles that any store takes at once."""
+def bundled(events: Sequence[AnyEvent], most: int) -> list[list[AnyEvent]]:
+    """Events, in order, in bundles of so many at most, and of BYTES_AT_ONCE unless it is a single one."""
     bundles: list[list[AnyEvent]] = []
     size = 0
     for event in events:
         length = len(journal.encode(event))
         size += length
-        if not bundles or len(bundles[-1]) == AT_ONCE or size > BYTES_AT_ONCE:
+        if not bundles or len(bundles[-1]) == most or size > BYTES_AT_ONCE:
             bundles.append([])
             size = length
         bundles[-1].append(event)

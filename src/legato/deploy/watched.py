@@ -41,6 +41,10 @@ class WatchedStore(Store):
             self._observer.end_store(began, operation, failed)
             failed = None  # a traceback that holds itself would outlive the call
 
+    @property
+    def mail_at_once(self) -> int:
+        return self._store.mail_at_once
+
     async def open(self) -> None:
         await self._store.open()
 

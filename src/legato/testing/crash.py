@@ -33,6 +33,10 @@ class CrashingStore(Store):
         self.die = die
         self.before = before
 
+    @property
+    def mail_at_once(self) -> int:
+        return self.inner.mail_at_once
+
     async def open(self) -> None:
         await self.inner.open()
 

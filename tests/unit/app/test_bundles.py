@@ -11,7 +11,7 @@ import pytest
 from legato import App, Chat
 from legato.abc import Delivery, Letter, Parsed
 from legato.app.actors import Actors, Source
-from legato.app.postbox import AT_ONCE, BYTES_AT_ONCE, bundled
+from legato.app.postbox import BYTES_AT_ONCE, bundled
 from legato.app.share import Part
 from legato.engine import journal
 from legato.errors import StoreTooMuch, StoreUnavailable, Unavailable
@@ -23,6 +23,7 @@ from legato.testing.platform import ScriptedPlatform
 from tests.unit.app.kit import World, message, place
 from tests.unit.app.test_runtime_mail import SOON
 
+AT_ONCE = 25
 MANY = 2 * AT_ONCE + 3
 _events = msgspec.json.Decoder(list[AnyEvent])
 
@@ -39,6 +40,11 @@ class Narrow(MemoryStore):
         super().__init__()
         self.plan = list(plan)
         self.stuck = asyncio.Event()
+
+    @property
+    def mail_at_once(self) -> int:
+        """See Store.mail_at_once."""
+        return AT_ONCE
 
     async def commit(self, commit: Commit) -> Committed:
         """See Store.commit."""
@@ -185,7 +191,7 @@ async def test_what_nobody_wants_is_thrown_away_though_the_rest_was_not_kept() -
 
 def test_bundles_are_of_so_many_letters_and_bytes() -> None:
     def sizes(*lengths: int) -> list[int]:
-        return [len(one) for one in bundled([message("x" * length) for length in lengths])]
+        return [len(one) for one in bundled([message("x" * length) for length in lengths], AT_ONCE)]
 
     assert sizes() == []
     assert sizes(*[1] * (AT_ONCE + 1)) == [AT_ONCE, 1]

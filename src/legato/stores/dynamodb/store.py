@@ -100,6 +100,11 @@ class DynamoDBStore(Store):
     def __repr__(self) -> str:
         return f"<{self._where.name}>"
 
+    @property
+    def mail_at_once(self) -> int:
+        """A transaction takes 100 items: mail is two of them, long mail more."""
+        return 25
+
     async def open(self) -> None:
         """See Store.open.
 
