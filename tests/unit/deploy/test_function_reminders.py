@@ -1,5 +1,6 @@
 """Who writes waits for nobody else: not for a crowd whose timers are all due, nor for a chat that must be left alone."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 
 from legato import App, Chat
 from legato.deploy.function.core import SOME
+from legato.engine import changes
+from legato.model.records import Commit
 from legato.testing.clock import FakeClock
 from tests.unit.deploy.function_kit import Jumping, Service, on_telegram
 from tests.unit.deploy.time_kit import TICK
@@ -32,6 +35,10 @@ def bot() -> App:
     async def two(chat: Chat) -> None:
         await chat.say("One")
         await chat.say("Two")
+
+    @app.command("slow")
+    async def slow(chat: Chat) -> None:
+        await chat.run(asyncio.sleep, 3600)
 
     return app
 
@@ -95,3 +102,30 @@ def test_a_chat_that_must_be_left_alone_is_left_alone_by_all_invocations_until_i
     service.invoke(TICK)
     assert json.loads(service.invoke(event)["body"])["text"] == "Two"
     assert [call.params["text"] for call in service.telegram.called("sendMessage")] == ["One"] * 2
+
+
+def test_mail_of_a_conversation_that_another_process_is_at_holds_up_nobodys_timers(
+    service: Service,
+) -> None:
+    service.clock = clock = Jumping()
+    service.restart()
+    service.invoke(by(service, "/remind", 1002))
+    clock.later_s += 3600
+    service.invoke(by(service, "/slow", 1003), 700)
+    service.crash()  # as seen by another process: the first one is at it
+    clock.later_s -= 1800
+    service.invoke(TICK)
+    clock.later_s += 1800
+    word = by(service, "well?", 1003)["body"]
+
+    async def put() -> None:
+        async with service.process.invoked(1, quiet=True) as runtime:
+            platform = service.process.platform("telegram")
+            assert platform is not None
+            (event,) = platform.parse(word.encode()).events
+            mail = changes.mail(runtime.router.lane(event), event)
+            await runtime.store.commit(Commit(at_ms=clock.now_ms(), deposit=(mail,)))
+
+    service.process.run(put())
+    assert service.invoke(TICK, 1500)["woken"] == 1
+    assert reminded(service) == 1

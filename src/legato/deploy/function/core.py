@@ -171,7 +171,7 @@ class Function:
 
             await some_broadcasts(runtime, self.invocation)
         now_ms = self.clock.now_ms()
-        await runtime.leftovers.look(self.invocation.left_s)
+        await runtime.leftovers.look(min(OTHERS_S, self.invocation.left_s / 4))
         woken = await self.tick(runtime)
         if self.queues is not None:
             self.invocation.wakes |= await self.queues.ahead(runtime)
