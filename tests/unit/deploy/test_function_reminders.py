@@ -11,6 +11,7 @@ import pytest
 from legato import App, Chat
 from legato.deploy.function.core import SOME
 from legato.engine import changes
+from legato.model.events import MessageReceived
 from legato.model.records import Commit
 from legato.testing.clock import FakeClock
 from tests.unit.deploy.function_kit import Jumping, Service, on_telegram
@@ -123,6 +124,7 @@ def test_mail_of_a_conversation_that_another_process_is_at_holds_up_nobodys_time
             platform = service.process.platform("telegram")
             assert platform is not None
             (event,) = platform.parse(word.encode()).events
+            assert isinstance(event, MessageReceived)
             mail = changes.mail(runtime.router.lane(event), event)
             await runtime.store.commit(Commit(at_ms=clock.now_ms(), deposit=(mail,)))
 
