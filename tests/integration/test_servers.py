@@ -71,6 +71,10 @@ def test_a_database_of_a_test_is_empty_and_its_own(postgres_url):
 def test_a_rabbit_that_is_killed_keeps_its_durable_queues_and_can_be_blocked():
     with Rabbit() as broker:
         broker.api("PUT", "queues/%2F/kept", {"durable": True})
+        # It is answered before it is on the disk: in the log of changes, or in the table itself.
+        until(
+            lambda: any(b"kept" in file.read_bytes() for file in broker.folder.glob("mnesia/*/*.*"))
+        )
         broker.kill9()
         broker.start()
         assert broker.api("GET", "queues/%2F/kept")["durable"]
