@@ -99,6 +99,15 @@ def test_a_tick_takes_no_more_than_it_can_send_and_the_next_one_goes_on(
         service.process = process(service)
 
 
+def test_a_tick_sends_of_a_broadcast_what_it_has_time_for(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An invocation that somebody waits for does not: it ends once the answer is on its way."""
+    monkeypatch.setattr(core, "OTHERS_S", 0.0)
+    assert service.invoke(TICK) == {"woken": 0, "left": 0}
+    assert sorted(told(service.telegram).values()) == [1] * PEOPLE
+
+
 def test_a_process_that_has_not_ended_a_send_goes_on_with_the_others_at_its_next_tick(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

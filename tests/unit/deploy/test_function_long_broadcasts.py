@@ -98,8 +98,8 @@ def writes(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> Writes:
         Relay, "offer", lambda relay, items: offer(relay, [i for i in items if not i.call.bulk])
     )
 
-    async def none(*parts: object) -> None:
-        pass
+    async def none(*parts: object) -> bool:
+        return False
 
     monkeypatch.setattr(caring, "some_broadcasts", none)
     return Writes(monkeypatch, clock)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from legato.deploy.function.invocation import Invocation
     from legato.model.records import OutboxItem
 
-MOST = 500
+MOST = 1000
 """Messages of broadcasts that one tick takes: more than it can send."""
 GIVE_UP_S = 1.0
 """So long is waited for what is being sent, before others may care."""
@@ -57,14 +57,14 @@ async def over(runtime: Runtime, invocation: Invocation, care: Caretaker) -> Non
         log.debug("what is left waits for the end of an invocation: %s", error)
 
 
-async def some_broadcasts(runtime: Runtime, invocation: Invocation) -> None:
-    """Goes on with broadcasts, unless somebody else does.
+async def some_broadcasts(runtime: Runtime, invocation: Invocation) -> bool:
+    """Goes on with broadcasts, unless somebody else does; returns whether there is something to send.
 
     Raises:
         StoreError: The store cannot be used.
     """
     if not await cares(runtime.store, runtime.clock, invocation):
-        return
+        return False
     now_ms, count = runtime.clock.now_ms(), 0
 
     def only(item: OutboxItem) -> bool:
@@ -76,6 +76,7 @@ async def some_broadcasts(runtime: Runtime, invocation: Invocation) -> None:
         return wanted
 
     await looked_through(runtime, invocation, only, take=True)
+    return count > 0
 
 
 __all__ = ["cares", "over", "some_broadcasts"]

@@ -165,17 +165,20 @@ class Function:
             return await self.ticked(runtime)
 
     async def ticked(self, runtime: Runtime) -> dict[str, int]:
-        """The same, within an invocation."""
-        if await leftover(runtime, self.clock, self.invocation):
+        """The same, within an invocation. Nobody waits for it: what it has of broadcasts, it sends as long as it may."""
+        broadcasts = await leftover(runtime, self.clock, self.invocation)
+        if broadcasts:
             from legato.deploy.function.caring import some_broadcasts
 
-            await some_broadcasts(runtime, self.invocation)
+            broadcasts = await some_broadcasts(runtime, self.invocation)
         now_ms = self.clock.now_ms()
         await runtime.leftovers.look(min(OTHERS_S, self.invocation.left_s / 4))
         woken = await self.tick(runtime)
         if self.queues is not None:
             self.invocation.wakes |= await self.queues.ahead(runtime)
         await self.delivered(runtime, "")
+        if broadcasts:
+            await runtime.relay.flush(self.invocation.left_s, give_up=True)
         if now_ms - self._purged_ms > PURGE_EVERY_MS:
             self._purged_ms = now_ms
             await self._in_time(runtime.purge())
