@@ -25,8 +25,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from legato.abc import HttpRequest, HttpResponse
+from legato.deploy.function.answers import answer as plain
 from legato.deploy.function.core import Function
-from legato.deploy.function.core import answer as plain
 
 if TYPE_CHECKING:
     from legato.app.app import App

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from legato.abc import Clock, HttpRequest, HttpResponse, Platform
 from legato.app.alarm import ALL as ALL_DUE
 from legato.deploy.clock import SystemClock
+from legato.deploy.function.answers import answer, later
 from legato.deploy.function.closing import Closing, discarded
 from legato.deploy.function.invocation import CANCEL_S, CLOSE_S, CutOff, Invocation, Strays
 from legato.deploy.function.start import (
@@ -387,15 +388,4 @@ class Function:
             pass  # whoever needs it looks for itself
 
 
-def answer(status: int, text: str, **headers: str) -> HttpResponse:
-    """A plain answer."""
-    return HttpResponse(status, {"content-type": "text/plain"} | headers, text.encode())
-
-
-def later(why: str, retry_after_s: int) -> HttpResponse:
-    """Nothing was lost, and nothing is promised: the update comes again."""
-    log.warning("an update was not finished, the platform repeats it: %s", why)
-    return answer(503, "try again", **{"retry-after": str(max(1, retry_after_s))})
-
-
-__all__ = ["Function", "answer", "later"]
+__all__ = ["Function"]

@@ -17,8 +17,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from legato.abc import HttpRequest, HttpResponse
-from legato.deploy.function.core import Function, later, log
-from legato.deploy.function.core import answer as plain
+from legato.deploy.function.answers import answer as plain
+from legato.deploy.function.answers import later
+from legato.deploy.function.core import Function, log
 from legato.deploy.http import (
     Disconnected,
     Receive,

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from legato.abc import HttpRequest
 from legato.app.nowhere import told
-from legato.deploy.function.core import Function, later
+from legato.deploy.function.answers import later
+from legato.deploy.function.core import Function
 from legato.errors import StoreError, Unavailable
 
 if TYPE_CHECKING:

@@ -353,7 +353,7 @@ async def page(function: Function, request: HttpRequest, budget_s: float) -> Htt
         async with function.invoked(budget_s):
             web = function.platform("web")
     except (Unavailable, StoreUnavailable) as error:
-        from legato.deploy.function.core import later
+        from legato.deploy.function.answers import later
 
         return later(str(error), 1)
     if not isinstance(web, SocketWeb):

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from legato.abc import HttpRequest, HttpResponse
 from legato.app.nowhere import told
+from legato.deploy.function.answers import later
 from legato.deploy.function.aws import Answer, answered, headers_of, read_body, time_left_s
-from legato.deploy.function.core import Function, later
+from legato.deploy.function.core import Function
 from legato.errors import ConfigError, StoreUnavailable, Unavailable
 from legato.model.events import Happened
 
