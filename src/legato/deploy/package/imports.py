@@ -16,7 +16,7 @@ from legato.deploy.package.entry import Entry
 from legato.deploy.package.target import Service
 from legato.errors import ConfigError
 
-GIVEN = {
+GIVEN: dict[str, tuple[str, ...]] = {
     "aws": ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "awslambdaric"),
     "yandex": ("boto3", "botocore", "grpc", "requests", "yandexcloud"),
     "google": ("functions_framework", "cloudevents", "flask", "werkzeug", "jinja2"),
