@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from legato.testing._stage import inside
 from legato.testing.fake_telegram.media import MEDIA, described
 from legato.testing.fake_telegram.texts import CALLBACK_DATA
@@ -222,8 +224,9 @@ class FakeUser:
         read = self._read.get(chat.id, 0)
 
         def unread() -> FakeMessage | None:
-            found = (m for m in chat.messages if m.id > read and m.sender == self.world.bot)
-            return next(found, None)
+            new = takewhile(lambda m: m.id > read, reversed(chat.messages))  # of thousands, maybe
+            found = [m for m in new if m.sender == self.world.bot]
+            return found[-1] if found else None
 
         message = await self.world.until(unread, timeout_s)
         assert message is not None

@@ -58,14 +58,19 @@ class FakeChannel:
         Raises:
             AssertionError: None came, or it says something else.
         """
+        read = self._read
 
         def unread() -> FakeMessage | None:
-            found = self.messages[self._read :]
-            return next((m for m in found if m.user is self.world.bot), None)
+            nonlocal read
+            for message in self.messages[read:]:  # each is looked at once
+                read += 1
+                if message.user is self.world.bot:
+                    return message
+            return None
 
         message = await self.world.until(unread, timeout_s)
         assert message is not None
-        self._read = self.messages.index(message) + 1
+        self._read = read
         assert text is None or text in (message.text, message.plain), f"{text!r}: got {message}"
         return message
 
@@ -240,11 +245,15 @@ class FakeViewer:
         bot = self.world.bot
 
         def unread() -> FakeMessage | None:
-            found = channel.messages[read:]
-            return next((m for m in found if m.user is bot and m.addresses(self.account)), None)
+            nonlocal read
+            for message in channel.messages[read:]:  # each is looked at once
+                read += 1
+                if message.user is bot and message.addresses(self.account):
+                    return message
+            return None
 
         message = await self.world.until(unread, timeout_s)
         assert message is not None
-        self._read[channel.id] = channel.messages.index(message, read) + 1
+        self._read[channel.id] = read
         assert text is None or message.plain == text, f"expected {text!r}, got {message}"
         return message
