@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.integration.run_kit import TOKEN
+from tests.servers.nursery import Process, python
 
 LOG_TAIL = 4000
 
@@ -29,16 +29,15 @@ class Part:
         self.log = folder / f"{name}.log"
         self.born = 0
         self.paused = False
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Process | None = None
 
     async def start(self) -> None:
         """Starts it; it is up when it says so in its log."""
         self.born += 1
         with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, *self.command, env=self.env, stdin=asyncio.subprocess.DEVNULL,
-                stdout=log, stderr=asyncio.subprocess.STDOUT, cwd=self.log.parent,
-            )  # fmt: skip
+            self.process = await python(
+                *self.command, env=self.env, folder=self.log.parent, out=log
+            )
 
     @property
     def alive(self) -> bool:

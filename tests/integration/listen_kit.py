@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from legato.deploy.lifecycle import Stopping
 from legato.deploy.serving import Serving, bound, url_of
 from legato.deploy.transport import Transport
 from tests.integration.run_kit import Bot
+from tests.servers.nursery import python
 
 ECHO = '''"""Says everything again."""
 
@@ -44,16 +43,8 @@ def echo(folder: Path) -> Path:
 async def command(*arguments: str | Path, folder: Path, env: dict[str, str]) -> AsyncIterator[Bot]:
     """`legato <arguments>` in `folder`; killed at the end if it still runs."""
     kept = {k: v for k, v in os.environ.items() if k.startswith(("COV", "PATH", "SYSTEMROOT"))}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "legato.cli.main",
-        *map(str, arguments),
-        cwd=folder,
-        env=kept | env,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+    process = await python(
+        *("-m", "legato.cli.main", *map(str, arguments)), env=kept | env, folder=folder
     )
     bot = Bot(process)
     try:

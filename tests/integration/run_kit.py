@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from legato.testing.fake_telegram import FakeTelegram
+from tests.servers.nursery import Process
 
 TOKEN = "4200:canary-of-the-token"  # of nobody
 SECRET = "canary-of-the-secret"
@@ -27,7 +28,7 @@ def adder(folder: Path) -> Path:
 class Bot:
     """A running bot. `output` is all that it wrote so far, stdout and stderr together."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
         self.output = ""
         self._more = asyncio.Condition()

@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import socket
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 
 from legato.testing.fake_telegram import FakeTelegram, FakeUser
 from tests.integration.run_kit import environment
+from tests.servers.nursery import python
 
 SOAK = int(os.environ.get("LEGATO_SOAK", "1"))
 PEOPLE = 8
@@ -57,7 +57,7 @@ class Trial:
         talks = [asyncio.create_task(self.talk(person)) for person in people]
         try:
             for _ in range(kills):
-                await self.run(self.random.uniform(0.02, 0.5), *sabotage)
+                await self.run(self.random.uniform(0.02, 0.25), *sabotage)
                 if any(task.done() for task in talks):
                     break  # somebody found something wrong
             self.over = True
@@ -72,10 +72,8 @@ class Trial:
     async def run(self, until: float | asyncio.Future[list[None]], *sabotage: str) -> None:
         """One life of the bot, ended by SIGKILL `until` seconds after its first poll or webhook."""
         asked = len(self.telegram.calls)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, str(SCRIPT), str(self.bot), *sabotage, env=self.env,
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+        words = (str(SCRIPT), str(self.bot), *sabotage)
+        process = await python(*words, env=self.env, out=asyncio.subprocess.DEVNULL)
         try:
             while len(self.telegram.calls) == asked and process.returncode is None:  # noqa: ASYNC110  # it may end
                 await asyncio.sleep(0.005)
