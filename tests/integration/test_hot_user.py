@@ -126,7 +126,7 @@ async def write(chat: Chat) -> None:
     await chat.run(note, f"{chat.user.id} {chat.message.text}\\n")
 '''
 FLOOD = 500
-OTHERS = range(1, 17)
+OTHERS = range(1, 9)
 BETWEEN = FLOOD // 5
 """So much of the flood may be worked on while a message of somebody else is on its way: far more than is
 in the milliseconds that it takes, and far less than if it had to wait for the flood's end."""

@@ -1,6 +1,10 @@
-"""A hundred channels, five thousand viewers, all in a dialog at the same time, over real sockets."""
+"""A hundred channels, two thousand viewers, all in a dialog at the same time, over real sockets.
+
+LEGATO_SOAK=3: 5,000 viewers.
+"""
 
 import asyncio
+import math
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -18,13 +22,13 @@ from tests.integration.twitch_bot import KEY, connected, log_in, running, until
 from tests.integration.twitch_crowd import HEARS, Crowd
 from tests.integration.twitch_loaded_bot import FAST
 
-CHANNELS, VIEWERS = 100, 50
 SOAK = int(os.environ.get("LEGATO_SOAK", "1"))
+CHANNELS, VIEWERS = 100, min(20 * SOAK, 50)
 KILLED = 8 * SOAK
 """Viewers of each channel when the bot is killed; LEGATO_SOAK=6 makes them about five thousand."""
 pytestmark = pytest.mark.timeout(300 * SOAK)  # it is much, and the machine may be busy
-ROUND_S = 210
-"""150 messages in each channel, of which 20 are allowed in 30 seconds."""
+ROUND_S = 30 * (math.ceil(VIEWERS * len(HEARS) / 20) - 1)
+"""Three messages to each viewer of a channel, of which 20 are allowed in 30 seconds."""
 
 
 async def test_all_are_served_at_the_pace_that_twitch_allows() -> None:
