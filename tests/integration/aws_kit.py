@@ -13,6 +13,7 @@ import boto3
 
 from legato.testing.fake_telegram import FakeTelegram
 from tests.servers import Ministack
+from tests.servers.nursery import python
 from tests.unit.deploy.package_kit import uv_finds
 
 REGION = "eu-central-1"
@@ -22,7 +23,7 @@ ARCH = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
 ADDER = Path(__file__).parents[2] / "examples" / "adder.py"
 SECONDS = 180
 PLAIN: tuple[str, ...] = ("-m", "legato.cli.main")
-BY_UV = "import sys; sys.modules['pip'] = None; from legato.cli.main import main; sys.exit(main())"
+BY_UV = (str(Path(__file__).with_name("without_pip.py")),)
 """The command line where there is no pip: uv takes a tenth of its time."""
 
 
@@ -45,7 +46,11 @@ class Account:
         self._clients: dict[str, Any] = {}
         self.program = PLAIN
         self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "LEGATO_"))},
+            **{
+                k: v
+                for k, v in os.environ.items()
+                if not k.startswith(("AWS_", "LEGATO_", "PYTHON"))
+            },
             **WHO,
             "AWS_ENDPOINT_URL": server.endpoint,
             "TELEGRAM_TOKEN": telegram.token,
@@ -58,13 +63,8 @@ class Account:
 
     async def legato(self, *words: str, code: int = 0) -> str:
         """Runs `legato deploy aws ... bot.py`; what it said. Another exit code fails the test."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *(*self.program, "deploy", "aws", *words, str(self._bot)),
-            env=self.environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
+        words = (*self.program, "deploy", "aws", *words, str(self._bot))
+        process = await python(*words, env=self.environment)
         try:
             async with asyncio.timeout(SECONDS):
                 out, _ = await process.communicate()
@@ -73,7 +73,7 @@ class Account:
             await process.wait()
             raise
         if self.program == PLAIN and uv_finds():
-            self.program = ("-c", BY_UV)
+            self.program = BY_UV
         text = out.decode()
         assert process.returncode == code, f"{words}: exit {process.returncode}\n{text}{self.log}"
         return text

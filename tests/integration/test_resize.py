@@ -30,7 +30,7 @@ from tests.integration.run_kit import Bot
 from tests.unit.deploy.moving_kit import People, Workers, at_once
 
 USERS = 400
-PAUSE_S = 3.0
+PAUSE_S = 4.0
 LONG_S = 120.0
 MOST_BEHIND = 800
 

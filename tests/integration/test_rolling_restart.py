@@ -20,7 +20,7 @@ from tests.ops.test_ansible import OPS, tls_free
 from tests.servers import Nginx, free_port
 
 PEOPLE = 40
-EVERY_S = 0.4
+EVERY_S = 0.8
 BEFORE_S = 1.0
 BOT = '''
 """Remembers what everybody says, and tells them in the end."""

@@ -98,15 +98,16 @@ async def python(
     folder: Path | None = None,
     out: int | IO[bytes] = asyncio.subprocess.PIPE,
 ) -> Process:
-    """Runs `python <words>`, a module by -m or a file, with nothing to read.
+    """Runs `python <words>`, with nothing to read: from nothing if it is not a module by -m or a file.
 
     Args:
         words: The command line.
-        env: All of its environment. With settings of Python itself it starts from nothing.
+        env: All of its environment. With settings of Python itself it starts from nothing, too.
         folder: It runs in; this one's if None.
         out: Where both of its outputs go.
     """
-    if not hasattr(os, "pidfd_open") or any(name.startswith(REAL) for name in env):
+    special = words[0] != "-m" and words[0].startswith("-")
+    if special or not hasattr(os, "pidfd_open") or any(name.startswith(REAL) for name in env):
         return await asyncio.create_subprocess_exec(
             sys.executable, *words, env=env, cwd=folder, stdin=asyncio.subprocess.DEVNULL,
             stdout=out, stderr=asyncio.subprocess.STDOUT,
