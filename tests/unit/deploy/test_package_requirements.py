@@ -61,6 +61,21 @@ def test_legato_is_fetched_from_nowhere_wherever_it_is_named(tmp_path: Path) -> 
         requirements_of(tmp_path / "bot")
 
 
+def test_hashes_are_found_in_files_that_a_line_names(tmp_path: Path) -> None:
+    for option in ("-r", "-c"):
+        (tmp_path / "requirements.txt").write_text(f"{option} locked.txt\n")
+        (tmp_path / "locked.txt").write_text("six==1 --hash=sha256:22\n")
+        assert requirements_of(tmp_path).hashed
+        (tmp_path / "locked.txt").write_text("six==1\n")
+        assert not requirements_of(tmp_path).hashed
+
+
+def test_a_remark_ends_with_its_line_as_for_pip(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("# as in C:\\\nlegato\nsix\n")
+
+    assert requirements_of(tmp_path).own == ["# as in C:\\", "", "six"]
+
+
 def test_requirements_may_come_from_windows(tmp_path: Path) -> None:
     file = tmp_path / "requirements.txt"
     for encoding in ("utf-8", "utf-8-sig", "utf-16"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -54,8 +54,20 @@ def requirements_of(folder: Path) -> Requirements:
     file = folder / FILE
     extras: set[str] = set()
     own = _lines(file, folder, extras, 0) if file.is_file() else []
-    hashed = any("--hash" in line or "--require-hashes" in line for line in own)
-    return Requirements(own, needed(extras), hashed)
+    return Requirements(own, needed(extras), _hashed(own))
+
+
+def _hashed(lines: Iterable[str]) -> bool:
+    """Whether lines, or a file that one of them names, say hashes: pip asks for those of all others then."""
+    for line in lines:
+        nested = _NESTED.fullmatch(line)
+        path = Path(nested[2]) if nested is not None else None
+        if path is not None and path.is_file():
+            if _hashed(_text(path).splitlines()):
+                return True
+        elif "--hash" in line or "--require-hashes" in line:
+            return True
+    return False
 
 
 def _lines(file: Path, folder: Path, extras: set[str], depth: int) -> list[str]:
@@ -95,7 +107,7 @@ def _logical(text: str) -> Iterator[list[str]]:
     found: list[str] = []
     for line in text.splitlines():
         found.append(line)
-        if not line.endswith("\\"):
+        if not line.endswith("\\") or line.lstrip().startswith("#"):
             yield found
             found = []
     if found:
