@@ -76,7 +76,7 @@ class Beside(Share):
     def __init__(self, store: Store, clock: Clock) -> None:
         self._clock = clock
         self._caretaker = Caretaker(store, clock, server=True)
-        self._begun = False
+        self._since_ms = 0
         self.interrupted: Callable[[], None] = lambda: None
 
     def sends(self, item: OutboxItem) -> bool:
@@ -86,16 +86,16 @@ class Beside(Share):
         )
 
     async def ready(self) -> bool:
-        caretaker, before_ms = self._caretaker, self._caretaker.since_ms
+        caretaker, before_ms = self._caretaker, self._since_ms
         if caretaker.left_s > RENEW_S:
             return True
         until_ms = self._clock.now_ms() + round(TERM_S * 1000)
-        if not await caretaker.take(until_ms, from_server=not self._begun):
+        if not await caretaker.take(until_ms, from_server=not before_ms):
             log.debug("another process sends what was left in the store")
             return False
-        if caretaker.since_ms != before_ms and self._begun:
+        self._since_ms = caretaker.since_ms
+        if before_ms and caretaker.since_ms != before_ms:
             self.interrupted()
-        self._begun = True
         return caretaker.holds
 
     async def give_up(self) -> None:

@@ -7,6 +7,9 @@ term stands in the store. A term that is over is anybody's.
 
 from __future__ import annotations
 
+import asyncio
+import os
+
 import msgspec
 from msgspec import Struct
 
@@ -24,6 +27,10 @@ STRANGE_MS = 60_000
 """What a server has committed is its own, for so long."""
 OWN_MS = 30_000
 """Who is not the caretaker begins to send what it has committed for so long: to send takes a while, too."""
+LONGEST_MS = 600_000
+"""A term that runs for longer was written by a clock that was wrong: nobody waits for its end."""
+STEP_MS = 1000
+"""A term is not written anew for less than that."""
 
 
 class Held(Struct):
@@ -33,11 +40,17 @@ class Held(Struct):
         number: How often it was taken or renewed: of two at the same time, one is refused.
         until_ms: When the term is over.
         server: Whether a server has it.
+        owner: Who has it: a write whose answer was lost is known by that.
     """
 
     number: int = 0
     until_ms: int = 0
     server: bool = False
+    owner: str = ""
+
+    def runs(self, now_ms: int) -> bool:
+        """Whether the term is not over."""
+        return now_ms < self.until_ms <= now_ms + LONGEST_MS
 
 
 _held = msgspec.json.Decoder(Held)
@@ -58,7 +71,9 @@ class Caretaker:
         self._store = store
         self._clock = clock
         self._server = server
-        self._number = -1
+        self._name = os.urandom(8).hex()
+        self._one = asyncio.Lock()
+        self._number = 0
         self._until_ms = 0
         self._until = 0.0
         self.since_ms: int = 0
@@ -84,16 +99,23 @@ class Caretaker:
         Raises:
             StoreError: The store cannot be used.
         """
+        async with self._one:  # several chats may ask at once: of two writes one would be refused
+            if self.holds and until_ms - self._until_ms < STEP_MS:
+                return True
+            return await self._taken(until_ms, from_server=from_server)
+
+    async def _taken(self, until_ms: int, *, from_server: bool) -> bool:
         asked, asked_ms = self._clock.monotonic(), self._clock.now_ms()
-        found = await self._store.get(*NAME)
-        held = _held.decode(found) if found else Held()
-        ours = held.number == self._number
-        if ours or held.until_ms <= asked_ms or (from_server and held.server):
-            fresh = Held(held.number + 1, until_ms, self._server)
-            if await self._put(fresh, f"outbox:caretaker:{fresh.number}"):
+        held = await self._read()
+        ours = held.owner == self._name
+        if ours or not held.runs(asked_ms) or (from_server and held.server):
+            fresh = Held(held.number + 1, until_ms, self._server, self._name)
+            # Nobody else has been it from then on, if this is written, whoever is told so.
+            self.since_ms = self.since_ms if ours else asked_ms
+            written = await self._put(fresh, f"outbox:caretaker:{fresh.number}")
+            if written or await self._read() == fresh:
                 self._number, self._until_ms = fresh.number, until_ms
                 self._until = asked + (until_ms - SPARE_MS - asked_ms) / 1000
-                self.since_ms = self.since_ms if ours else self._clock.now_ms()
                 return True
         self._until_ms = 0
         return False
@@ -114,6 +136,10 @@ class Caretaker:
             self._until_ms = 0
             number = self._number + 1
             await self._put(Held(number), f"outbox:caretaker:{number}")
+
+    async def _read(self) -> Held:
+        found = await self._store.get(*NAME)
+        return _held.decode(found) if found else Held()
 
     async def _put(self, held: Held, update_id: str) -> bool:
         put = (*NAME, msgspec.json.encode(held))
