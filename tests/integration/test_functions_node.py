@@ -94,7 +94,7 @@ export const handler = awslambda.streamifyResponse(async (event, stream) => {
     stream = awslambda.HttpResponseStream.from(stream, about);
   } else stream.setContentType("text/x");
   stream.write("Hello ");
-  if (event === "late") throw new RangeError("late");
+  if (event === "late") throw new RangeError("late" + "r".repeat(50e3));
   stream.end(Buffer.from("stream"));
 });
 """
@@ -131,7 +131,7 @@ async def test_a_handler_may_stream_its_response(tmp_path: Path) -> None:
         for when in ("early", "late"):
             outcome = await called(host, "bot", when)
             assert outcome.kind == "error"
-            assert json.loads(outcome.body)["errorMessage"] == when
+            assert json.loads(outcome.body)["errorMessage"].removesuffix("r" * 50_000) == when
         assert host.meter.sums["bot"].cold_starts == 1  # the process is good for more
 
 

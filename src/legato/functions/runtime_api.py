@@ -23,7 +23,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from legato.functions.chunked import dechunked
+from legato.functions.chunked import Chunks
 from legato.functions.peers import Address
 
 PREFIX = "/2018-06-01/runtime/"
@@ -217,12 +217,22 @@ class RuntimeApi:
         self._told(_answered(number, kind, headers, body))
 
 
+class _Coming(Struct, frozen=True):
+    """A request whose body comes in chunks."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    chunks: Chunks
+
+
 class _Connection(asyncio.Protocol):
     """One connection of a runtime client; requests come one after another."""
 
     def __init__(self, api: RuntimeApi) -> None:
         self._api = api
         self._buffer = bytearray()
+        self._coming: _Coming | None = None
         self._transport: Any = None
         self._known = False
 
@@ -256,6 +266,8 @@ class _Connection(asyncio.Protocol):
 
     def _take(self) -> bool:
         """Handles the first request in the buffer; False: it is not whole."""
+        if self._coming is not None:
+            return self._streamed(self._coming)
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
             if len(self._buffer) > HEAD_LIMIT:
@@ -266,16 +278,19 @@ class _Connection(asyncio.Protocol):
             name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)
         }
         method, _, rest = first.partition(" ")
+        path = rest.partition(" ")[0]
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            del self._buffer[: end + 4]
+            self._coming = _Coming(method, path, headers, Chunks(RESPONSE_LIMIT))
+            return True
         body = self._body(end + 4, headers)
         if body is None:
             return False
-        self._api.asked(self, method, rest.partition(" ")[0], headers, body)
+        self._api.asked(self, method, path, headers, body)
         return bool(self._buffer) and self.alive
 
     def _body(self, start: int, headers: dict[str, str]) -> bytes | None:
         """The body of the first request, which leaves the buffer; None: it is not whole, or was refused."""
-        if headers.get("transfer-encoding", "").lower() == "chunked":
-            return self._streamed(start, headers)
         length = headers.get("content-length", "0")
         if "transfer-encoding" in headers or not length.isdecimal():
             self._refuse(411)
@@ -292,23 +307,22 @@ class _Connection(asyncio.Protocol):
         del self._buffer[:whole]
         return body
 
-    def _streamed(self, start: int, headers: dict[str, str]) -> bytes | None:
+    def _streamed(self, coming: _Coming) -> bool:
         try:
-            found = dechunked(self._buffer, start, RESPONSE_LIMIT)
-        except OverflowError:
-            self._refuse(413)
-            return None
-        except ValueError:
-            self._refuse(400)
-            return None
+            found = coming.chunks.take(self._buffer)
+        except (OverflowError, ValueError) as error:
+            self._refuse(413 if isinstance(error, OverflowError) else 400)
+            return False
         if found is None:
-            return None
-        headers.update(found.trailers)
-        del self._buffer[: found.end]
-        return found.body
+            return False
+        self._coming = None
+        headers = coming.headers | found.trailers
+        self._api.asked(self, coming.method, coming.path, headers, found.body)
+        return bool(self._buffer) and self.alive
 
     def _refuse(self, status: int) -> None:
         self._buffer.clear()
+        self._coming = None
         self._api.refused(self, status)
         if self._transport is not None:
             self._transport.close()
