@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from legato.deploy.package.paths import changes_path
+
 PYTHON_FILES = ("bot.py", "main.py", "app.py", "handler.py", "lambda_function.py", "index.py")
 NODE_FILES = ("index.mjs", "index.cjs", "index.js", "handler.mjs", "handler.cjs", "handler.js")
 CODE = (".py", ".mjs", ".cjs", ".js")
@@ -77,7 +79,7 @@ def imports_of(tree: ast.Module, folders: Sequence[Path]) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module)
     foreign = {name for name in found if not any(_is_own(name, folder) for folder in folders)}
-    if _changes_path(tree):
+    if changes_path(tree):
         foreign = {name for name in foreign if name.partition(".")[0] == "legato"}
     if any(name.partition(".")[0] == "legato" for name in foreign):
         foreign.update(LEGATO)
@@ -95,15 +97,6 @@ def code_mark(folder: Path) -> int:
     except OSError:
         return 0  # a file has just been replaced: the next look sees it
     return hash(tuple(sorted(marks)))
-
-
-def _changes_path(tree: ast.Module) -> bool:
-    return any(
-        isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and (node.value.id, node.attr) in {("sys", "path"), ("site", "addsitedir")}
-        for node in ast.walk(tree)
-    )
 
 
 def _is_own(name: str, folder: Path) -> bool:

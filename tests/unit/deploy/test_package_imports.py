@@ -102,3 +102,39 @@ def test_a_module_that_the_function_would_look_for_elsewhere_is_missed(
 
     with pytest.raises(ConfigError, match=r"src/importing_bot\.py was imported as importing_bot"):
         check_imports(entry, tree_of(parts, "six.py"), SERVICES["aws"])
+
+
+def test_a_bot_that_says_where_its_modules_are_may_have_them_anywhere(parts: Path) -> None:
+    text = (parts / "importing_bot.py").read_text()
+    path = "import sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path(__file__).parent / 'lib'))\n"
+    (parts / "importing_bot.py").write_text(path + text)
+    (parts / "lib").mkdir()
+    (parts / "importing").rename(parts / "lib" / "importing")
+    entry = entry_of(str(parts / "importing_bot.py"))
+    sys.path.remove(str(parts / "lib"))
+
+    check_imports(entry, tree_of(parts, "lib/six/__init__.py"), SERVICES["aws"])
+    with pytest.raises(ConfigError, match=r"imports six"):
+        check_imports(entry, tree_of(parts), SERVICES["aws"])
+    (parts / ".legatoignore").write_text("texts.py\n")
+    with pytest.raises(ConfigError, match=r"lib/importing/texts\.py is left out"):
+        check_imports(entry, tree_of(parts, "six.py"), SERVICES["aws"])
+
+
+@pytest.mark.parametrize("python", [".local/lib/python3/site-packages", "conda/lib/python3"])
+def test_what_an_environment_or_a_home_around_the_bot_holds_is_not_the_bots(
+    parts: Path, monkeypatch: pytest.MonkeyPatch, python: str
+) -> None:
+    folder = parts / python
+    monkeypatch.setattr("sysconfig.get_path", lambda _name: str(parts / "conda/lib/python3"))
+    monkeypatch.setattr(sys.modules["six"], "__file__", str(folder / "six.py"), raising=False)
+    monkeypatch.setattr(sys.modules["json"], "__file__", str(folder / "json" / "__init__.py"))
+    (folder / "json").mkdir(parents=True)
+    (folder / "six.py").write_text("import what_six_needs")
+    (folder / "json" / "__init__.py").touch()
+    (parts / ".legatoignore").write_text("conda/\n")
+    entry = entry_of(str(parts / "importing_bot.py"))
+
+    check_imports(entry, tree_of(parts, "six.py"), SERVICES["aws"])
+    with pytest.raises(ConfigError, match=r"imports six.*requirements\.txt"):
+        check_imports(entry, tree_of(parts), SERVICES["aws"])

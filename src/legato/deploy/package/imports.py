@@ -2,7 +2,8 @@
 
 The bot has been imported on this machine, where everything may be: a library that requirements.txt forgets, a folder
 that is left out as one of tests. The function would find that out, at its first request. Looked at are the imports at
-the top of the bot's modules; what stands in `try`, or is imported when it is used, may be missing.
+the top of the bot's modules; what stands in `try`, or is imported when it is used, may be missing. Where the bot
+says itself where modules are found, by sys.path, they may stand anywhere in the package.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from msgspec import Struct
+
 from legato.deploy.package.entry import Entry
+from legato.deploy.package.paths import changes_path, is_installed
 from legato.deploy.package.target import Service
 from legato.errors import ConfigError
 
@@ -22,6 +26,14 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "google": ("functions_framework", "cloudevents", "flask", "werkzeug", "jinja2"),
 }
 """What a service has by itself, as far as that is known."""
+
+
+class _Module(Struct):
+    """A module of the bot: its file, what that says, and what it imports that is not the bot's."""
+
+    file: Path
+    tree: ast.Module
+    others: list[str] = []
 
 
 def check_imports(entry: Entry, tree: Path, service: Service) -> None:
@@ -35,22 +47,28 @@ def check_imports(entry: Entry, tree: Path, service: Service) -> None:
     Raises:
         ConfigError: Something would not be found.
     """
-    seen: set[str] = set()
+    found: dict[str, _Module] = {}
     left = [(entry.module, _loaded(entry.module, entry.folder))]
     while left:
         name, file = left.pop()
-        if name in seen or file is None:
+        if name in found or file is None:
             continue
-        seen.add(name)
-        _check_own(name, file, entry, tree)
-        for wanted in _with_packages(_imports(name, file)):
+        found[name] = module = _Module(file, ast.parse(file.read_bytes()))
+        for wanted in _with_packages(_imports(name, module)):
             own = _loaded(wanted, entry.folder)
             if own is not None:
                 left.append((wanted, own))
-            elif not _is_there(wanted.partition(".")[0], tree, service):
+            else:
+                module.others.append(wanted)
+    anywhere = any(changes_path(module.tree) for module in found.values())
+    for name, module in found.items():
+        _check_own(name, module.file, entry, tree, anywhere=anywhere)
+    for module in found.values():
+        for wanted in module.others:
+            if not _is_there(wanted.partition(".")[0], tree, service, anywhere=anywhere):
                 raise ConfigError(
-                    f"{_shown(file, entry)} imports {wanted}, which the function would not find: name its library in "
-                    "requirements.txt"
+                    f"{_shown(module.file, entry)} imports {wanted}, which the function would not find: name its "
+                    "library in requirements.txt"
                 )
 
 
@@ -64,16 +82,17 @@ def _loaded(name: str, folder: Path) -> Path | None:
     path = Path(file)
     if path.suffix != ".py" or not path.is_relative_to(folder):
         return None
-    above = [parent for parent in path.parents if parent.is_relative_to(folder)]
-    return None if any((one / "pyvenv.cfg").exists() for one in above) else path
+    return None if is_installed(path, folder) else path
 
 
-def _check_own(name: str, file: Path, entry: Entry, tree: Path) -> None:
+def _check_own(name: str, file: Path, entry: Entry, tree: Path, *, anywhere: bool) -> None:
     place = tree / name.replace(".", "/")
     if place.with_name(f"{place.name}.py").is_file() or (place / "__init__.py").is_file():
         return
     path = _shown(file, entry)
     if (tree / path).is_file():
+        if anywhere:
+            return
         top = file.parents[name.count(".") + (file.name == "__init__.py")]
         raise ConfigError(
             f"{path} was imported as {name}, so the function would not find it in the package of {entry.folder}: run "
@@ -84,10 +103,10 @@ def _check_own(name: str, file: Path, entry: Entry, tree: Path) -> None:
     )
 
 
-def _imports(name: str, file: Path) -> Iterator[str]:
+def _imports(name: str, module: _Module) -> Iterator[str]:
     """What a module imports at its top, as whole names."""
-    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.parse(file.read_bytes()).body:
+    package = name if module.file.name == "__init__.py" else name.rpartition(".")[0]
+    for node in module.tree.body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -111,10 +130,11 @@ def _with_packages(names: Iterable[str]) -> Iterator[str]:
         yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
-def _is_there(first: str, tree: Path, service: Service) -> bool:
+def _is_there(first: str, tree: Path, service: Service, *, anywhere: bool) -> bool:
     if not first or first in sys.stdlib_module_names or first in GIVEN[service.name]:
         return True
-    return (tree / first).is_dir() or any(tree.glob(f"{first}.*"))
+    look = tree.rglob if anywhere else tree.glob
+    return any(one.is_dir() for one in look(first)) or any(look(f"{first}.*"))
 
 
 def _shown(file: Path, entry: Entry) -> str:
