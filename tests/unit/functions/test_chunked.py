@@ -11,7 +11,7 @@ class Counted(bytearray):
 
     seen = 0
 
-    def find(self, what: object, start: object = 0, *ends: object) -> int:  # type: ignore[override]
+    def find(self, what: object, start: object = 0, *ends: object) -> int:
         found = super().find(what, start, *ends)  # type: ignore[arg-type]
         self.seen += (found if found >= 0 else len(self)) - int(start)  # type: ignore[call-overload]
         return found
