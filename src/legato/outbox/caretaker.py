@@ -28,7 +28,7 @@ STRANGE_MS = 60_000
 OWN_MS = 30_000
 """Who is not the caretaker begins to send what it has committed for so long: to send takes a while, too."""
 LONGEST_MS = 600_000
-"""A term that runs for longer was written by a clock that was wrong: nobody waits for its end."""
+"""What is somebody's for longer was written by a clock that was wrong: nobody waits for its end."""
 STEP_MS = 1000
 """A term is not written anew for less than that."""
 
@@ -50,7 +50,7 @@ class Held(Struct):
 
     def runs(self, now_ms: int) -> bool:
         """Whether the term is not over."""
-        return now_ms < self.until_ms <= now_ms + LONGEST_MS
+        return _runs(self.until_ms, now_ms)
 
 
 _held = msgspec.json.Decoder(Held)
@@ -164,9 +164,14 @@ class Claims:
     def free(self, item: OutboxItem) -> bool:
         """Whether the next item is for others."""
         lane = (item.lane, item.call.bulk)
-        if item.call.until_ms > self._now_ms:
+        if is_claimed(item, self._now_ms):
             self._lanes.add(lane)
         return lane not in self._lanes
+
+
+def is_claimed(item: OutboxItem, now_ms: int) -> bool:
+    """Whether the invocation that has committed an item may be sending it."""
+    return _runs(item.call.until_ms, now_ms)
 
 
 def is_own(item: OutboxItem, now_ms: int) -> bool:
@@ -177,11 +182,15 @@ def is_own(item: OutboxItem, now_ms: int) -> bool:
 
 def is_strange(item: OutboxItem, now_ms: int) -> bool:
     """Whether an item is for the caretaker, as far as it tells."""
-    return _own_until_ms(item) <= now_ms
+    return not _runs(_own_until_ms(item), now_ms)
+
+
+def _runs(until_ms: int, now_ms: int) -> bool:
+    return now_ms < until_ms <= now_ms + LONGEST_MS
 
 
 def _own_until_ms(item: OutboxItem) -> int:
     return item.call.until_ms or item.created_ms + STRANGE_MS
 
 
-__all__ = ["STRANGE_MS", "TERM_S", "Caretaker", "Claims", "is_own", "is_strange"]
+__all__ = ["STRANGE_MS", "TERM_S", "Caretaker", "Claims", "is_claimed", "is_own", "is_strange"]

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from legato.abc import Clock, Store
 from legato.model.records import QUEUED, SENDING, UNKNOWN, OutboxItem, Settled
 from legato.outbox.backlog import Backlog
-from legato.outbox.caretaker import Claims
+from legato.outbox.caretaker import Claims, is_claimed
 from legato.outbox.lanes import Asked
 from legato.outbox.ours import wanted
 from legato.outbox.sender import Sender
@@ -89,7 +89,7 @@ class Recovery:
         if slots is not None and not slots:
             return 0
         self.running = asyncio.get_running_loop().create_future()
-        seen = self._known()
+        seen = set[int]()
         self.found = set()  # what it held was offered long ago
         try:
             return await self._take_over(seen, only, slots, pages, after)
@@ -112,6 +112,7 @@ class Recovery:
         ours = self._sender.ours
         if ours is not None and not await ours.ready():
             return 0
+        seen |= self._known()  # some of it may have been let go of, to be ready
         limited, taken, resume = pages > 0, 0, 0
         claims = Claims(self._clock.now_ms())
         after = self._read_up_to if limited else after
@@ -148,7 +149,7 @@ class Recovery:
     def take(self, item: OutboxItem) -> None:
         """Queues what the backlog has found in the store, if it is (still) ours."""
         ours = self._sender.ours
-        if self.closed or not wanted(ours, None, item) or item.call.until_ms > self._clock.now_ms():
+        if self.closed or not wanted(ours, None, item) or is_claimed(item, self._clock.now_ms()):
             return
         if (ours is None or ours.sends(item)) and not self._lost(item):
             self._sender.dispatch.enqueue(replace(item, state=QUEUED))

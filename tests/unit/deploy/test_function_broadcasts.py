@@ -170,10 +170,13 @@ def test_what_was_left_behind_a_broadcast_that_is_too_long_is_found_by_a_later_t
     assert service.telegram.chat(1001).texts == ["One"]
 
 
-def test_a_broadcast_goes_on_although_who_was_at_it_has_died(service: Service) -> None:
+@pytest.mark.parametrize(("budget_s", "term_s"), [(8, 10), (900, 60)])
+def test_a_broadcast_goes_on_although_who_was_at_it_has_died(
+    service: Service, budget_s: int, term_s: int
+) -> None:
     async def dies() -> None:
         function = process(service)
-        async with function.invoked(8, quiet=True) as runtime:
+        async with function.invoked(budget_s, quiet=True) as runtime:
             assert await caring.cares(runtime.store, function.clock, function.invocation)
             function.invocation.care = None  # it dies
         await function.stopped()
@@ -183,6 +186,22 @@ def test_a_broadcast_goes_on_although_who_was_at_it_has_died(service: Service) -
     assert told(service.telegram) == Counter()  # it may be alive
 
     service.process.close()
-    service.process = process(service, LATER_S + 11)
+    service.process = process(service, LATER_S + term_s + 1)
     service.invoke(TICK)
     assert sorted(told(service.telegram).values()) == [1] * PEOPLE
+
+
+def test_who_cares_for_many_minutes_says_so_again_in_time(service: Service) -> None:
+    async def care() -> None:
+        function = process(service)
+        assert isinstance(function.clock, Later)
+        async with function.invoked(900, quiet=True) as runtime:
+            for _ in range(5):
+                assert await caring.cares(runtime.store, function.clock, function.invocation)
+                function.clock.later_ms += 40_000
+            # Nothing was sent for too long: others may have been it.
+            function.clock.later_ms += 40_000
+            assert not await caring.cares(runtime.store, function.clock, function.invocation)
+        await function.stopped()
+
+    asyncio.run(care())

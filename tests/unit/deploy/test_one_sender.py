@@ -14,6 +14,7 @@ from legato import App, Chat
 from legato.abc import HttpRequest
 from legato.app.runtime import Runtime
 from legato.app.settings import Settings
+from legato.deploy.function import caring
 from legato.deploy.function.core import Function
 from legato.deploy.function.invocation import Invocation
 from legato.deploy.parts import make_platforms, make_store
@@ -137,6 +138,21 @@ async def test_what_a_server_had_in_hand_is_sent_by_it_after_it_stood_still(room
         await room.until("one")
         room.clock.later_s += 100
         await server.relay.flush(10)
+        await server.rescan()
+        await server.relay.flush(10)
+    assert room.said() == {"one": 1, "two": 1, "three": 1}
+
+
+async def test_what_a_server_had_in_hand_is_found_again_as_soon_as_it_has_let_go_of_it(
+    room: Room,
+) -> None:
+    async with room.server() as server, room.function() as function:
+        room.telegram.fails(429, method="sendMessage", retry_after=2)
+        await started(server)
+        await room.until("one")
+        room.clock.later_s += 100
+        async with function.invoked(8, quiet=True) as runtime:
+            assert await caring.cares(runtime.store, function.clock, function.invocation)
         await server.rescan()
         await server.relay.flush(10)
     assert room.said() == {"one": 1, "two": 1, "three": 1}

@@ -2,15 +2,19 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from legato.errors import StoreUnavailable
-from legato.model.records import Commit, Committed
-from legato.outbox.caretaker import LONGEST_MS, Caretaker
+from legato.model.events import Address
+from legato.model.records import Call, Commit, Committed, OutboxItem
+from legato.outbox.caretaker import LONGEST_MS, Caretaker, Claims, is_strange
 from legato.stores.memory import MemoryStore
 from legato.testing.clock import FakeClock
 
 TERM_MS = 60_000
+PLACE = Address("fake", "b", "1", "1")
+ITEM = OutboxItem(1, PLACE.lane, PLACE, "", 0, "", Call("say", {}))
 
 
 class Slow(MemoryStore):
@@ -92,3 +96,13 @@ async def test_a_term_of_a_process_whose_clock_was_far_ahead_is_over(
     ahead = FakeClock(clock.now_ms() + 2 * LONGEST_MS)
     assert await Caretaker(store, ahead).take(ahead.now_ms() + TERM_MS)
     assert await Caretaker(store, clock).take(clock.now_ms() + TERM_MS)
+
+
+async def test_a_message_of_a_process_whose_clock_was_far_ahead_is_anybodys(
+    clock: FakeClock,
+) -> None:
+    now_ms = clock.now_ms()
+    for until_ms, free in ((now_ms + TERM_MS, False), (now_ms + 2 * LONGEST_MS, True)):
+        item = msgspec.structs.replace(ITEM, call=Call("say", {}, until_ms=until_ms))
+        assert Claims(now_ms).free(item) is free
+        assert is_strange(item, now_ms) is free

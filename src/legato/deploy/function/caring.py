@@ -8,7 +8,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from legato.deploy.function.invocation import CLOSE_S
+from legato.deploy.function.invocation import CLAIM_MS, CLOSE_S
 from legato.deploy.function.start import Enough, looked_through
 from legato.errors import StoreError
 from legato.model.shards import SLOTS
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 MOST = 1000
 """Messages of broadcasts that one tick takes: more than it can send."""
+RENEW_S = 30.0
+"""The term is renewed when so much of it is left, or less: who dies in an invocation of many minutes is not waited for
+until its end.
+"""
 GIVE_UP_S = 1.0
 """So long is waited for what is being sent, before others may care."""
 ALL = range(SLOTS)
@@ -31,18 +35,17 @@ log: logging.Logger = logging.getLogger("legato.function")
 
 
 async def cares(store: Store, clock: Clock, invocation: Invocation) -> bool:
-    """Whether this process is the caretaker, until its invocation is over.
+    """Whether this process is the caretaker, and stays it for a while. Who has lost that is it no more in its invocation.
 
     Raises:
         StoreError: The store cannot be used.
     """
-    if invocation.care is None:
-        if invocation.carer is None:
-            invocation.carer = Caretaker(store, clock)
-        if not await invocation.carer.take(invocation.until_ms()):
+    carer = invocation.carer = invocation.carer or Caretaker(store, clock)
+    if invocation.care is None or (carer.holds and carer.left_s < RENEW_S):
+        if not await carer.take(min(invocation.until_ms(), clock.now_ms() + CLAIM_MS)):
             return False
-        invocation.care = invocation.carer
-    return invocation.care.holds
+        invocation.care = carer
+    return carer.holds
 
 
 async def over(runtime: Runtime, invocation: Invocation, care: Caretaker) -> None:

@@ -67,7 +67,7 @@ class Own(Share):
         return is_own(item, self._clock.now_ms()) or (care is not None and care.is_safe(item))
 
     async def claim(self, item: OutboxItem) -> None:
-        if self._invocation.care is not None or self.sends(item):
+        if self._invocation.care is None and self.sends(item):
             return
         from legato.deploy.function.caring import cares
 
