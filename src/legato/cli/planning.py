@@ -53,7 +53,9 @@ def plan_of(options: argparse.Namespace, cloud: Cloud | None = None) -> Plan:
     _check(variables, secrets, web_socket=bool(asked.web_socket))
     given = variables | {k: v for k, v in secrets.items() if k in VARIABLES and VARIABLES[k].secret}
     here = carried(_settings(options, given))[0]
-    _check_ended(options.no_env, old.variables, here)
+    if cloud is None and options.no_env:
+        raise ConfigError("--no-env: --eject knows nothing of earlier variables, so none is to go")
+    _check_ended(options.no_env, old.variables, here.keys() | variables.keys())
     rest = {k: v for k, v in old.variables.items() if k not in {*options.no_env, *secrets}}
     if asked.web_socket:
         rest.pop("LEGATO_WEB_SOCKET", None)
@@ -128,12 +130,14 @@ def _check(variables: Mapping[str, str], secrets: Mapping[str, str], *, web_sock
 
 
 def _check_ended(
-    names: Collection[str], deployed: Mapping[str, str], here: Mapping[str, str]
+    names: Collection[str], deployed: Mapping[str, str], here: Collection[str]
 ) -> None:
     """What is to go must be there, and must not come again at once."""
     for name in names:
         if name in here:
-            raise ConfigError(f"--no-env {name}: it is set here, in the environment or legato.toml")
+            raise ConfigError(
+                f"--no-env {name}: it is set here, by --env, in the environment or legato.toml"
+            )
         if name not in deployed:
             known = ", ".join(sorted(deployed)) or "nothing"
             raise ConfigError(f"--no-env {name}: the bot is deployed with {known}")

@@ -104,9 +104,15 @@ def test_variables_go_when_they_are_named(monkeypatch: pytest.MonkeyPatch) -> No
     assert plan.settings.twitch_client_id == ""
     with pytest.raises(ConfigError, match="--no-env GREETIN: the bot is deployed with GREETING, "):
         planned("--no-env", "GREETIN")
+    with pytest.raises(ConfigError, match="--no-env GREETING: it is set here, by --env"):
+        planned("--no-env", "GREETING", "--env", "GREETING=hello")
     monkeypatch.setenv("TWITCH_CLIENT_ID", "abc")
     with pytest.raises(ConfigError, match="--no-env TWITCH_CLIENT_ID: it is set here"):
         planned("--no-env", "TWITCH_CLIENT_ID")
+    options = _parser().parse_args(["deploy", "aws", "planned_bot.py", "--no-env", "GREETING"])
+    options.target = "planned_bot.py"
+    with pytest.raises(ConfigError, match="--eject knows nothing of earlier variables"):
+        plan_of(options)
 
 
 @pytest.mark.parametrize(
