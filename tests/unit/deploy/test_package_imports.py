@@ -82,6 +82,15 @@ def test_a_library_that_requirements_forget_is_missed_before_the_function_does(p
         check_imports(entry, tree_of(parts, "six.py"), SERVICES["aws"])
 
 
+def test_what_is_left_out_of_legato_itself_is_missed(parts: Path) -> None:
+    text = "from legato.model.events import User\nfrom legato.testing.fake_telegram import FakeTelegram\nHELLO = 'importing'"
+    (parts / "importing" / "texts.py").write_text(text)
+    entry = entry_of(str(parts / "importing_bot.py"))
+
+    with pytest.raises(ConfigError, match=r"texts\.py imports legato\.testing, which no function"):
+        check_imports(entry, tree_of(parts, "six.py", "legato/model/events.py"), SERVICES["aws"])
+
+
 def test_a_module_of_the_bot_that_is_left_out_is_missed(parts: Path) -> None:
     entry = entry_of(str(parts / "importing_bot.py"))
     (parts / ".legatoignore").write_text("texts.py\n")

@@ -65,6 +65,10 @@ def check_imports(entry: Entry, tree: Path, service: Service) -> None:
         _check_own(name, module.file, entry, tree, anywhere=anywhere)
     for module in found.values():
         for wanted in module.others:
+            if wanted.startswith("legato.") and not _is_ours(tree / wanted.replace(".", "/")):
+                raise ConfigError(
+                    f"{_shown(module.file, entry)} imports {wanted}, which no function has: import it where it is used"
+                )
             if not _is_there(wanted.partition(".")[0], tree, service, anywhere=anywhere):
                 raise ConfigError(
                     f"{_shown(module.file, entry)} imports {wanted}, which the function would not find: name its "
@@ -135,6 +139,10 @@ def _is_there(first: str, tree: Path, service: Service, *, anywhere: bool) -> bo
         return True
     look = tree.rglob if anywhere else tree.glob
     return any(one.is_dir() for one in look(first)) or any(look(f"{first}.*"))
+
+
+def _is_ours(place: Path) -> bool:
+    return place.is_dir() or place.with_name(f"{place.name}.py").is_file()
 
 
 def _shown(file: Path, entry: Entry) -> str:
