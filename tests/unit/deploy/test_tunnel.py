@@ -86,6 +86,21 @@ def test_a_program_that_gives_no_address_is_quoted(tmp_path: Path) -> None:
         pass
 
 
+def test_a_program_that_has_ended_may_not_be_killed_on_a_mac(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def killpg(number: int, _signal: int) -> None:
+        raise PermissionError(number)
+
+    monkeypatch.setattr("os.killpg", killpg)
+    program = tmp_path / "program.py"
+    program.write_text("print('no account')")
+    command = f"{shlex.quote(sys.executable)} {shlex.quote(str(program))} {{port}}"
+
+    with pytest.raises(ConfigError, match="no account"), tunnel(command, 8080):
+        pass
+
+
 def test_a_tunnel_that_ends_by_itself_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
