@@ -310,6 +310,10 @@ class Relay:
             await asyncio.wait({limit})
         return self.left
 
+    def is_busy(self, within_s: float) -> bool:
+        """Whether something is under way, or may be within so many seconds."""
+        return self._busy(self._clock.monotonic() + within_s)
+
     def _busy(self, until: float) -> bool:
         """Whether something is under way, or may be until then."""
         sender = self._sender

@@ -1,23 +1,29 @@
 """A broadcast in a function goes on from tick to tick: everybody is told once, and nobody waits for it."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from legato import App, Chat
+from legato.app.runtime import Runtime
 from legato.deploy.clock import SystemClock
 from legato.deploy.function import caring, core, start
 from legato.deploy.function.core import Function
+from legato.deploy.function.frozen import Frozen
 from legato.deploy.function.invocation import Invocation
 from legato.model.events import Address
-from legato.model.records import OutboxItem
+from legato.model.records import Call, Commit, OutboxItem, Settled
 from legato.outbox.caretaker import Claims
 from legato.outbox.relay import Relay
 from legato.testing.fake_telegram import FakeTelegram
-from tests.unit.deploy.function_kit import TOKEN, Service, bot, on_telegram
+from tests.unit.deploy import asgi_kit
+from tests.unit.deploy.function_kit import BODY, PROOF, TOKEN, Service, bot, on_telegram
 
 TICK = {"legato": "tick"}
 PEOPLE = 20
@@ -106,6 +112,69 @@ def test_a_tick_sends_of_a_broadcast_what_it_has_time_for(
     monkeypatch.setattr(core, "OTHERS_S", 0.0)
     assert service.invoke(TICK) == {"woken": 0, "left": 0}
     assert sorted(told(service.telegram).values()) == [1] * PEOPLE
+
+
+async def test_who_waits_for_a_process_is_let_in_while_it_sends_a_broadcast(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "OTHERS_S", 0.1)
+    monkeypatch.setattr(caring, "SLICE_S", 0.1)
+    frozen = Frozen(service.app, 12, {"telegram_api": service.telegram.api})
+    frozen.function = process(service)
+    service.telegram.fails(429, method="sendMessage", times=PEOPLE, retry_after=10)
+    tick = asyncio.create_task(asgi_kit.request(frozen, "POST", "/tick"))
+    async with asyncio.timeout(20):
+        while not service.telegram.called("sendMessage"):  # noqa: ASYNC110  # another thread's server
+            await asyncio.sleep(0.02)
+    answer = await asgi_kit.request(frozen, "POST", "/telegram", BODY, headers=PROOF)
+    assert (answer.status, json.loads(answer.body)["text"]) == (200, "Hello")
+    assert (await tick).status == 200
+    await frozen.function.stopped()
+
+
+def test_timers_fire_and_old_things_are_purged_while_a_broadcast_is_sent(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "OTHERS_S", 0.1)
+    monkeypatch.setattr(caring, "SLICE_S", 0.1)
+    monkeypatch.setattr(caring, "LOOK_S", 0.2)
+    done: list[str] = []
+    tick, purge = Runtime.tick, Runtime.purge
+
+    async def noted(runtime: Runtime, *most: int, **limits: Any) -> int:
+        done.append("tick")
+        return await tick(runtime, *most, **limits)
+
+    async def purged(runtime: Runtime) -> None:
+        await purge(runtime)
+        done.append("purge")
+
+    monkeypatch.setattr(Runtime, "tick", noted)
+    monkeypatch.setattr(Runtime, "purge", purged)
+    service.telegram.fails(429, method="sendMessage", times=PEOPLE, retry_after=2)
+    service.invoke(TICK)
+    assert done[:3] == ["tick", "purge", "tick"]
+
+
+def test_what_is_left_of_a_bot_that_is_gone_keeps_no_broadcast_waiting(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caring, "MOST", 10)
+    gone = Address("telegram", "77", "5", "5")
+    call = Call("sendMessage", {"chat_id": 5, "text": "Hi"}, bulk=True)
+    items = tuple(OutboxItem(0, gone.lane, gone, "", 0, "", call, created_ms=1) for _ in range(10))
+
+    async def left() -> None:
+        async with service.process.invoked(8, quiet=True) as runtime:
+            await runtime.store.commit(Commit(at_ms=1, outbox=items))
+            first = await runtime.store.outbox(states=("queued",), limit=PEOPLE)
+            again = tuple(replace(item, id=0) for item in first)
+            await runtime.store.settle([Settled(item.id, "sent") for item in first])
+            await runtime.store.commit(Commit(at_ms=1, outbox=again))
+
+    service.process.run(left())
+    service.invoke(TICK)
+    assert len(told(service.telegram)) == 10
 
 
 def test_a_process_that_has_not_ended_a_send_goes_on_with_the_others_at_its_next_tick(

@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from legato.deploy.function.invocation import CLAIM_MS, CLOSE_S
-from legato.deploy.function.start import Enough, looked_through
+from legato.deploy.function.start import Enough, leftover, looked_through
 from legato.errors import StoreError
 from legato.model.shards import SLOTS
 from legato.outbox.backlog import is_broadcast
@@ -18,6 +18,7 @@ from legato.outbox.caretaker import Caretaker, is_strange
 if TYPE_CHECKING:
     from legato.abc import Clock, Store
     from legato.app.runtime import Runtime
+    from legato.deploy.function.core import Function
     from legato.deploy.function.invocation import Invocation
     from legato.model.records import OutboxItem
 
@@ -27,6 +28,10 @@ RENEW_S = 30.0
 """The term is renewed when so much of it is left, or less: who dies in an invocation of many minutes is not waited for
 until its end.
 """
+SLICE_S = 2.0
+"""Who sends broadcasts asks so often whether somebody waits for this process."""
+LOOK_S = 20.0
+"""And looks so often for what is due, and for what others have left meanwhile."""
 GIVE_UP_S = 1.0
 """So long is waited for what is being sent, before others may care."""
 ALL = range(SLOTS)
@@ -75,6 +80,8 @@ async def some_broadcasts(runtime: Runtime, invocation: Invocation) -> bool:
         if count == MOST:
             raise Enough
         wanted = is_broadcast(item) and is_strange(item, now_ms)
+        # Those of a bot that is not set up any more stay where they are, and may be many.
+        wanted = wanted and runtime.adapters(item.place) is not None
         count += wanted
         return wanted
 
@@ -82,4 +89,22 @@ async def some_broadcasts(runtime: Runtime, invocation: Invocation) -> bool:
     return count > 0
 
 
-__all__ = ["cares", "over", "some_broadcasts"]
+async def sent_on(function: Function, runtime: Runtime) -> int:
+    """Sends broadcasts as long as there is time, unless somebody waits for this process; returns how many conversations
+    were woken meanwhile.
+
+    Raises:
+        StoreError: The store cannot be used.
+    """
+    invocation, clock, relay = function.invocation, function.clock, runtime.relay
+    looked, woken = clock.monotonic(), 0
+    while relay.is_busy(invocation.left_s) and invocation.left_s and not function.waiting:
+        await relay.flush(min(SLICE_S, invocation.left_s))
+        if clock.monotonic() - looked > LOOK_S:
+            looked = clock.monotonic()
+            await leftover(runtime, clock, invocation)
+            woken += await function.tick(runtime)
+    return woken
+
+
+__all__ = ["cares", "over", "sent_on", "some_broadcasts"]

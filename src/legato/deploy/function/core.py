@@ -74,6 +74,7 @@ class Function:
 
     Attributes:
         clock, invocation: What time it is, and how much is left.
+        waiting: Requests that wait until this process has come to the end of an invocation.
         build: Number of this version of the function, whose conversations other versions know by it; 0 = none.
     """
 
@@ -90,6 +91,7 @@ class Function:
         self._parts: Parts | None = None
         self._left: set[int] = set()  # what earlier invocations could not deliver
         self._purged_ms = 0
+        self.waiting: set[object] = set()  # of threads: to add one takes no lock
         self.build: int = 0
         self._builds: Builds | None = None
 
@@ -166,10 +168,10 @@ class Function:
             return await self.ticked(runtime)
 
     async def ticked(self, runtime: Runtime) -> dict[str, int]:
-        """The same, within an invocation. Nobody waits for it: what it has of broadcasts, it sends as long as it may."""
+        """The same, within an invocation. While nobody waits for it, it sends what it has of broadcasts as long as it may."""
         broadcasts = await leftover(runtime, self.clock, self.invocation)
         if broadcasts:
-            from legato.deploy.function.caring import some_broadcasts
+            from legato.deploy.function.caring import sent_on, some_broadcasts
 
             broadcasts = await some_broadcasts(runtime, self.invocation)
         now_ms = self.clock.now_ms()
@@ -178,11 +180,11 @@ class Function:
         if self.queues is not None:
             self.invocation.wakes |= await self.queues.ahead(runtime)
         await self.delivered(runtime, "")
-        if broadcasts:
-            await runtime.relay.flush(self.invocation.left_s, give_up=True)
         if now_ms - self._purged_ms > PURGE_EVERY_MS:
             self._purged_ms = now_ms
             await self._in_time(runtime.purge())
+        if broadcasts:
+            woken += await sent_on(self, runtime)
         return {"woken": woken, "left": runtime.relay.left}
 
     @asynccontextmanager

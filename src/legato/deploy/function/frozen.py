@@ -106,11 +106,19 @@ class Frozen:
         """
         clock = self.function.clock
         arrived = clock.monotonic()
-        async with self._alone():
+        waiting, this = self.function.waiting, object()
+        waiting.add(this)
+        try:
+            await self._alone().acquire()
+        finally:
+            waiting.discard(this)
+        try:
             left_s = self._timeout_s - (clock.monotonic() - arrived)
             if left_s < self._timeout_s / 4:
                 raise Unavailable("others came first, and took its time")
             yield left_s
+        finally:
+            self._alone().release()
 
     def _alone(self) -> asyncio.Lock:
         """One invocation at a time. Made within the loop that it is for."""

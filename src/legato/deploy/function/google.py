@@ -45,7 +45,12 @@ def google(app: App, *, timeout_s: float = LIMIT_S, **flags: str) -> Callable[[A
         """The framework takes nothing but a plain function."""
         http = hasattr(request, "headers")
         arrived = time.monotonic()
-        if not lock.acquire(timeout=timeout_s * 3 / 4):
+        function.waiting.add(this := object())
+        try:
+            alone = lock.acquire(timeout=timeout_s * 3 / 4)
+        finally:
+            function.waiting.discard(this)
+        if not alone:
             if http:
                 response = later("others came first, and took its time", 1)
                 return response.body, response.status, response.headers
