@@ -171,7 +171,7 @@ class Function:
         """The same, within an invocation. While nobody waits for it, it sends what it has of broadcasts as long as it may."""
         broadcasts = await leftover(runtime, self.clock, self.invocation)
         if broadcasts:
-            from legato.deploy.function.caring import sent_on, some_broadcasts
+            from legato.deploy.function.caring import some_broadcasts
 
             broadcasts = await some_broadcasts(runtime, self.invocation)
         now_ms = self.clock.now_ms()
@@ -184,6 +184,8 @@ class Function:
             self._purged_ms = now_ms
             await self._in_time(runtime.purge())
         if broadcasts:
+            from legato.deploy.function.caring import sent_on
+
             woken += await sent_on(self, runtime)
         return {"woken": woken, "left": runtime.relay.left}
 
