@@ -84,11 +84,19 @@ exports.after = (event, context, callback) => { setTimeout(() => late++, 20); ca
 exports.now = (event, context, callback) => {
   context.callbackWaitsForEmptyEventLoop = false; setTimeout(() => {}, 60e3); callback(null, "now");
 };
+exports.throws = (event) => { setTimeout(() => { throw event ? new TypeError("later") : "text"; }, 1); };
 exports.rejects = (event, context, callback) => { Promise.reject(new TypeError("missed")); };
 """
 STREAMS = """
+import { Readable } from "node:stream";
 export const handler = awslambda.streamifyResponse(async (event, stream) => {
   if (event === "early") throw new RangeError("early");
+  if (event === "piped") return void Readable.from(["pi", "ped"]).pipe(stream);
+  if (event === "open") return;
+  if (event === "gone") return stream.destroy();
+  if (event === "cut") { stream.write("x"); return stream.destroy(); }
+  if (event === "object") { stream.write({ a: 1 }); return stream.end(); }
+  if (event === "kind") { stream.write("x"); stream.setContentType("text/y"); }
   if (event.rawPath !== "/plain") {
     const about = { statusCode: 201, headers: { "x-a": "b" }, cookies: ["c=1"] };
     stream = awslambda.HttpResponseStream.from(stream, about);
@@ -100,8 +108,14 @@ export const handler = awslambda.streamifyResponse(async (event, stream) => {
 """
 
 
+UNFINISHED = {
+    "kind": "Cannot set content-type, too late.",
+    **dict.fromkeys(("open", "gone", "cut"), "Response stream is not finished."),
+}
+
+
 async def test_handlers_are_found_and_heard_as_by_awss_own_client(tmp_path: Path) -> None:
-    for name in ("api.v1.nested", "sync", "after", "now", "rejects"):
+    for name in ("api.v1.nested", "sync", "after", "now", "throws", "rejects"):
         place = write(
             tmp_path, name.rpartition(".")[2], COMMON, "index.js", handler=f"index.{name}"
         )
@@ -114,6 +128,9 @@ async def test_handlers_are_found_and_heard_as_by_awss_own_client(tmp_path: Path
         assert await call(host, "sync") is None
         assert [await call(host, "after") for _ in range(2)] == [0, 1]
         assert await call(host, "now") == "now"
+        for event, error in ((1, ("TypeError", "later")), (0, ("string", "text"))):
+            told = json.loads((await called(host, "throws", event)).body)
+            assert (told["errorType"], told["errorMessage"]) == error
         outcome = await called(host, "rejects")
         assert outcome.kind == "error"
         assert b"Runtime.UnhandledPromiseRejection" in outcome.body
@@ -132,6 +149,10 @@ async def test_a_handler_may_stream_its_response(tmp_path: Path) -> None:
             outcome = await called(host, "bot", when)
             assert outcome.kind == "error"
             assert json.loads(outcome.body)["errorMessage"].removesuffix("r" * 50_000) == when
+        assert (await called(host, "bot", "piped")).body == b"piped"
+        assert (await called(host, "bot", "object")).body == b'{"a":1}'
+        for event, message in UNFINISHED.items():
+            assert json.loads((await called(host, "bot", event)).body)["errorMessage"] == message
         assert host.meter.sums["bot"].cold_starts == 1  # the process is good for more
 
 

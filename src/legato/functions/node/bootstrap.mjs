@@ -33,11 +33,12 @@ function call(method, what, body) {
 }
 
 const named = (name, message) => Object.assign(new Error(message), { name });
+const isError = (error) => ["name", "message", "stack"].every((one) => typeof error?.[one] === "string");
 const described = (error) =>
   JSON.stringify({
-    errorType: error?.name ?? "Error",
-    errorMessage: error?.message ?? String(error),
-    trace: String(error?.stack ?? "").split("\n"),
+    errorType: isError(error) ? error.name : typeof error,
+    errorMessage: isError(error) ? error.message : String(error),
+    trace: isError(error) ? error.stack.split("\n") : [],
   });
 
 // -- the handler ----------------------------------------------------------------------------------
@@ -133,10 +134,29 @@ class Response extends Writable {
     this.on("error", () => {}); // who writes to it hears of it by its own ways
   }
   setContentType(kind) {
+    if (this.begun) throw named("Runtime.InvalidStreamingOperation", "Cannot set content-type, too late.");
     this.#kind = kind;
   }
   get begun() {
     return this.#post !== undefined;
+  }
+  write(piece, ...rest) {
+    return super.write(typeof piece === "string" || piece instanceof Uint8Array ? piece : JSON.stringify(piece), ...rest);
+  }
+  // A handler may return before what it pipes here has ended.
+  async finished() {
+    let look;
+    const unfinished = () => this.errored ?? new Error("Response stream is not finished.");
+    try {
+      await new Promise((resolve, reject) => {
+        look = () => (this.writableFinished ? resolve() : reject(unfinished()));
+        if (this.closed || this.writableFinished) return look();
+        this.on("close", look);
+        process.once("beforeExit", look); // nothing will end it any more
+      });
+    } finally {
+      process.removeListener("beforeExit", look);
+    }
   }
   #begin() {
     if (this.begun) return;
@@ -161,7 +181,7 @@ class Response extends Writable {
   failed(error) {
     const body = Buffer.from(described(error)).toString("base64");
     this.#post.request.addTrailers({
-      "Lambda-Runtime-Function-Error-Type": error?.name ?? "Error",
+      "Lambda-Runtime-Function-Error-Type": isError(error) ? error.name : typeof error,
       "Lambda-Runtime-Function-Error-Body": body,
     });
     this.#post.request.end();
@@ -175,8 +195,7 @@ async function streamed(handler, event, about, answer) {
     const result = handler(event, stream, about);
     if (typeof result?.then !== "function") throw new Error("Streaming does not support non-async handlers.");
     await result;
-    if (!stream.writableEnded) throw new Error("Response stream is not finished.");
-    if (!stream.writableFinished) await new Promise((resolve, reject) => stream.on("finish", resolve).on("error", reject));
+    await stream.finished();
   } catch (error) {
     if (!stream.begun) throw error;
     console.error(error);
@@ -185,14 +204,17 @@ async function streamed(handler, event, about, answer) {
 }
 
 let answer = "";
-async function dies(name, error) {
+async function dies(error) {
   console.error(error);
-  const told = { name, message: String(error), stack: error?.stack };
-  await call("POST", answer ? `${answer}error` : "init/error", described(told)).catch(() => {});
+  await call("POST", answer ? `${answer}error` : "init/error", described(error)).catch(() => {});
   process.exit(1);
 }
-process.on("uncaughtException", (error) => dies(error?.name ?? "Error", error));
-process.on("unhandledRejection", (error) => dies("Runtime.UnhandledPromiseRejection", error));
+process.on("uncaughtException", dies);
+process.on("unhandledRejection", (reason) => {
+  const error = named("Runtime.UnhandledPromiseRejection", String(reason));
+  if (reason?.stack) error.stack = reason.stack;
+  return dies(error);
+});
 
 const handler = await load().catch(async (error) => {
   console.error(error);
