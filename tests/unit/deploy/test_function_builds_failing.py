@@ -9,9 +9,12 @@ import pytest
 
 from legato.app.operate import retry
 from legato.deploy.function.builds import AT_ONCE
-from legato.deploy.function.tries import MOST_TRIES
+from legato.deploy.function.tries import MOST_TRIES, Tries
 from legato.engine import journal
+from legato.errors import Unavailable
 from legato.model.records import FAILED
+from legato.stores.memory import MemoryStore
+from legato.testing.clock import FakeClock
 from tests.unit.deploy.function_kit import request
 from tests.unit.deploy.versions_kit import TICK, Versions, deployed, on_aws, shop
 
@@ -174,3 +177,16 @@ def by(versions: Versions, person: int, text: str) -> Any:
     for part in (body["message"]["from"], body["message"]["chat"]):
         part["id"] = person
     return request("POST", "/telegram", json.dumps(body))
+
+
+async def test_a_pause_that_a_wrong_clock_has_told_keeps_nobody_waiting() -> None:
+    store, clock = MemoryStore(), FakeClock()
+    ahead = FakeClock(clock.now_ms() + 86_400_000)
+    for _ in range(2):
+        tries = Tries(ahead)
+        before = await tries.known(store, 1, "k")
+        with pytest.raises(Unavailable):
+            await tries.failed(store, 1, "k", before, "it died")
+    with pytest.raises(Unavailable):
+        await Tries(ahead).known(store, 1, "k")
+    assert (await Tries(clock).known(store, 1, "k")).count == 2

@@ -80,7 +80,7 @@ class Tries:
         if before.at_ms < now_ms - FORGET_MS:
             before = Failures()
         wait_s = (before.again_ms - now_ms) / 1000
-        if wait_s > 0:
+        if 0 < wait_s <= PAUSES_S[-1]:  # longer ones were told by a clock that was wrong
             raise Unavailable(
                 f"version {build} has failed, and is tried again later", int(wait_s) + 1
             )
@@ -109,7 +109,8 @@ class Tries:
             Unavailable, GivenUp: Always.
         """
         failed = self._failed.setdefault(build, set())
-        failed.add(key)
+        if len(failed) < DOWN_AFTER:
+            failed.add(key)
         if len(failed) >= DOWN_AFTER:
             self._down[build] = (self._clock.monotonic() + DOWN_S, why)
         await self._counted(store, build, key, before, why)
