@@ -63,6 +63,11 @@ async def _once(step: Step, watchdog: Watchdog) -> Any:
         return await watchdog.run(step.name, call, step.timeout_s, thread=not is_async(step.fn))
     except ControlFlow as error:
         raise RuntimeError(f"{step.name} raised {type(error).__name__} outside a dialog") from error
+    except BaseExceptionGroup as group:  # of a TaskGroup in it
+        put_down, others = group.split(PutDown)
+        if put_down is None:
+            raise
+        raise (PutDown() if others is None else others) from None
 
 
 CO_COROUTINE = 0x80

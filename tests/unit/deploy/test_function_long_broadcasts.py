@@ -176,6 +176,28 @@ def test_it_goes_on_however_many_invocations_it_takes(
     assert answers(service) == [f"Told {PEOPLE} people."]
 
 
+def test_several_that_a_step_makes_at_once_go_on_as_one_does(
+    service: Service, news: News, writes: Writes
+) -> None:
+    """Whatever their step has put around them."""
+
+    async def told(id: str) -> int:
+        async with asyncio.TaskGroup() as group:
+            both = [
+                group.create_task(news.app.broadcast(news.people, "News!", id=f"{id}{n}"))
+                for n in range(2)
+            ]
+        return sum(task.result() for task in both)
+
+    news.told = told  # type: ignore[method-assign]
+    writes.takes_s = 1.0
+    service.invoke(service.update("/publish"))
+    for _ in range(20):
+        service.invoke(TICK)
+    assert queued(service) == everybody(news) + everybody(news)
+    assert answers(service) == [f"Told {2 * PEOPLE} people."]
+
+
 @pytest.mark.parametrize("after", [True, False])
 def test_a_process_that_dies_at_any_commit_loses_and_doubles_nobody(
     service: Service, news: News, writes: Writes, clock: FakeClock, after: bool
