@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 
 LOOK_S = 1.0
 FILES = 100_000
@@ -33,6 +34,7 @@ class Watch:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._all = True  # whether all of its files were looked at
+        self._unread: set[Path] = set()
         self._known = dict(self._look())
         self._fresh: dict[Path, Mark] = {}
 
@@ -40,7 +42,8 @@ class Watch:
         """Looks once; returns files with what happened to them, as S3 names it."""
         seen = dict(self._look())
         found = []
-        for path in [path for path in self._known if path not in seen] if self._all else ():
+        gone = [path for path in self._known if path not in seen] if self._all else []
+        for path in [path for path in gone if self._unread.isdisjoint(path.parents)]:
             del self._known[path]
             found.append((path, "ObjectRemoved:Delete"))
         fresh = {path: mark for path, mark in seen.items() if self._known.get(path) != mark}
@@ -53,7 +56,8 @@ class Watch:
 
     def _look(self) -> Iterator[tuple[Path, Mark]]:
         count = 0
-        for place, folders, names in os.walk(self.folder):
+        self._unread.clear()
+        for place, folders, names in os.walk(self.folder, onerror=self._not_read):
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in names:
                 if name.startswith("."):
@@ -71,8 +75,15 @@ class Watch:
                     about = path.stat()
                 except OSError:
                     continue  # it has just gone
+                if not S_ISREG(about.st_mode):
+                    continue  # who opens a pipe waits for the one who writes to it
                 yield path, (about.st_mtime_ns, about.st_size, about.st_ino)
         self._all = True
+
+    def _not_read(self, error: OSError) -> None:
+        """A disk that fails, or one that may not look there: the files may be there all the same."""
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            self._unread.add(Path(error.filename))
 
 
 __all__ = ["Watch"]

@@ -1,5 +1,8 @@
+import errno
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,3 +74,32 @@ def test_of_more_files_than_are_looked_at_none_counts_as_gone(
     monkeypatch.setattr("legato.functions.watch.FILES", 10)
     (tmp_path / "a").unlink()
     assert watch.changes() == [(tmp_path / "a", REMOVED)]
+
+
+def test_files_of_a_folder_that_cannot_be_read_are_not_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "away"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    watch, scandir = Watch(tmp_path), os.scandir
+
+    def failing(path: str) -> Any:
+        if path.endswith("away"):
+            raise OSError(errno.EIO, "the disk fails", path)
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", failing)
+    (tmp_path / "here" / "file").unlink()
+    assert watch.changes() == [(tmp_path / "here" / "file", REMOVED)]
+    monkeypatch.undo()
+    assert not watch.changes()
+    shutil.rmtree(tmp_path / "away")
+    assert watch.changes() == [(tmp_path / "away" / "file", REMOVED)]
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    watch = Watch(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+
+    assert [watch.changes() for _ in range(3)] == [[], [], []]
