@@ -11,9 +11,11 @@ import pytest
 from legato.app.runtime import Runtime
 from legato.deploy.function.aws import Lambda
 from legato.deploy.function.core import Function
+from legato.deploy.function.invocation import Invocation
 from legato.deploy.function.yandex import Yandex
 from legato.errors import StoreUnavailable
 from legato.model.records import RUNNING
+from legato.testing.clock import FakeClock
 from tests.unit.deploy.function_kit import Jumping, Service
 from tests.unit.deploy.time_kit import AFTER_S, SHORT_MS, TICK, Work, sent, stored, working
 
@@ -251,3 +253,12 @@ def test_a_store_that_cannot_be_read_asks_for_the_update_again(
         patch.setattr(type(runtime.store), "due", refuse)
         assert service.invoke(service.update("/leaves"))["statusCode"] == 503
     assert service.says("/leaves") == "3"
+
+
+@pytest.mark.parametrize("budget_s", [-3.0, 0.0, 0.4])
+def test_nothing_is_begun_in_an_invocation_that_is_over_when_it_begins(budget_s: float) -> None:
+    clock = FakeClock()
+    invocation = Invocation(clock)
+    invocation.begin(budget_s)
+    assert (invocation.left_s, invocation.may_begin()) == (0.0, False)
+    assert invocation.sends_until_ms() > clock.now_ms()

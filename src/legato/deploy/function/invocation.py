@@ -105,6 +105,7 @@ class Invocation(Term):
 
     def begin(self, budget_s: float) -> None:
         """An invocation begins; it has so many seconds."""
+        budget_s = max(0.0, budget_s)  # one that another version handed over may come too late
         self.until = self._clock.monotonic() + max(0.0, budget_s - MARGIN_S)
         self._guard_s = min(GUARD_S, budget_s / 4)
         self._until_ms = self._clock.now_ms() + round(budget_s * 1000) + GRACE_MS
