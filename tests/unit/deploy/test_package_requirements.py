@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from legato.deploy.package import wheels
+from legato.deploy.package.build import build
+from legato.deploy.package.entry import entry_of
 from legato.deploy.package.requirements import Requirements, requirements_of
 from legato.deploy.package.target import target_of
 from legato.errors import ConfigError
-from tests.unit.deploy.package_kit import here
+from tests.unit.deploy.package_kit import BOT, bot_in, here
 
 
 def test_requirements_take_legatos_extras_from_the_one_that_is_here(tmp_path: Path) -> None:
@@ -137,3 +139,20 @@ def _index(folder: Path) -> str:
             )
             wheel.writestr(f"{about}/RECORD", "")
     return f"--no-index\n--find-links {folder}"
+
+
+def test_a_bot_that_requires_its_own_folder_is_packed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ "-e ." installs its modules as a library; another one's of the same name would hide them."""
+    entry = entry_of(str(bot_in(tmp_path / "own", name="own_bot.py")))
+    said = [BOT, "something = 'else'"]
+
+    def install(_wanted: object, _target: object, folder: Path, *_: Path) -> None:
+        (folder / "own_bot.py").write_text(said.pop(0))
+
+    monkeypatch.setattr("legato.deploy.package.build.install", install)
+
+    assert build(entry, here()).manifest.own == ("own_bot.py",)
+    with pytest.raises(ConfigError, match=r"own_bot\.py of the bot has the name of a library's"):
+        build(entry, here())

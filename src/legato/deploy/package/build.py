@@ -104,10 +104,9 @@ def build(entry: Entry, target: Target) -> Package:
         libraries = installed(wheels)
         _copy(_library_files(wheels), wheels, tree)
         _copy(_our_files(), _home().parent, tree)
-        taken = sorted(name for name in own if (tree / name).exists())
-        if taken:
-            raise ConfigError(f"{taken[0]} of the bot has the name of a library's file: rename it")
         for path, file in own.items():
+            if _is_another(tree / path, file):
+                raise ConfigError(f"{path} of the bot has the name of a library's file: rename it")
             _copy_one(file, tree / path)
         check_imports(entry, tree, target.service)
         handler = tree / f"{target.service.module}.py"
@@ -205,6 +204,11 @@ def _library_files(wheels: Path) -> Iterable[Path]:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _is_another(there: Path, file: Path) -> bool:
+    """Whether a library's file stands where the bot's would. With "-e ." among the requirements the bot is one itself."""
+    return there.exists() and not (there.is_file() and there.read_bytes() == file.read_bytes())
 
 
 def _copy(files: Iterable[Path], top: Path, into: Path) -> None:
