@@ -82,6 +82,24 @@ def test_a_library_that_requirements_forget_is_missed_before_the_function_does(p
         check_imports(entry, tree_of(parts, "six.py"), SERVICES["aws"])
 
 
+def test_what_a_later_python_has_no_more_is_missed(parts: Path) -> None:
+    sys.modules["audioop"] = ModuleType("audioop")
+    try:
+        (parts / "importing" / "texts.py").write_text("import audioop\nHELLO = 'importing'")
+        entry = entry_of(str(parts / "importing_bot.py"))
+    finally:
+        del sys.modules["audioop"]
+
+    with pytest.raises(ConfigError, match=r"imports audioop, which Python 3\.13 has no more"):
+        check_imports(entry, tree_of(parts, "six.py"), SERVICES["aws"], "3.13")
+    check_imports(entry, tree_of(parts, "six.py", "audioop/__init__.py"), SERVICES["aws"], "3.13")
+    check_imports(entry, tree_of(parts, "six.py"), SERVICES["aws"], "3.12")
+    (parts / "importing" / "texts.py").write_text("import distutils")
+    check_imports(entry, tree_of(parts, "six.py", "setuptools/a.py"), SERVICES["aws"], "3.12")
+    with pytest.raises(ConfigError, match=r"imports distutils, which Python 3\.12 has no more"):
+        check_imports(entry, tree_of(parts, "six.py"), SERVICES["aws"], "3.12")
+
+
 def test_what_is_left_out_of_legato_itself_is_missed(parts: Path) -> None:
     text = "from legato.model.events import User\nfrom legato.testing.fake_telegram import FakeTelegram\nHELLO = 'importing'"
     (parts / "importing" / "texts.py").write_text(text)

@@ -108,7 +108,7 @@ def build(entry: Entry, target: Target) -> Package:
             if _is_another(tree / path, file):
                 raise ConfigError(f"{path} of the bot has the name of a library's file: rename it")
             _copy_one(file, tree / path)
-        check_imports(entry, tree, target.service)
+        check_imports(entry, tree, target.service, target.python)
         handler = tree / f"{target.service.module}.py"
         if handler.exists():
             raise ConfigError(

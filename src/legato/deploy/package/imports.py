@@ -26,6 +26,14 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "google": ("functions_framework", "cloudevents", "flask", "werkzeug", "jinja2"),
 }
 """What a service has by itself, as far as that is known."""
+GONE: dict[int, tuple[str, ...]] = {
+    12: ("asynchat", "asyncore", "distutils", "imp", "smtpd"),
+    13: (
+        "aifc", "audioop", "cgi", "cgitb", "chunk", "crypt", "imghdr", "lib2to3", "mailcap", "msilib", "nis",
+        "nntplib", "ossaudiodev", "pipes", "sndhdr", "spwd", "sunau", "telnetlib", "uu", "xdrlib",
+    ),
+}  # fmt: skip
+"""What Python's own library had before 3.12 and 3.13."""
 
 
 class _Module(Struct):
@@ -36,13 +44,14 @@ class _Module(Struct):
     others: list[str] = []
 
 
-def check_imports(entry: Entry, tree: Path, service: Service) -> None:
+def check_imports(entry: Entry, tree: Path, service: Service, python: str = "") -> None:
     """Follows the imports of a bot through its own modules.
 
     Args:
         entry: The bot.
         tree: What goes into the package.
         service: Which one runs it.
+        python: Its Python; "" = as this one.
 
     Raises:
         ConfigError: Something would not be found.
@@ -63,17 +72,22 @@ def check_imports(entry: Entry, tree: Path, service: Service) -> None:
     anywhere = any(changes_path(module.tree) for module in found.values())
     for name, module in found.items():
         _check_own(name, module.file, entry, tree, anywhere=anywhere)
+    version = int(python.partition(".")[2] or 0)
+    gone = frozenset(name for since, names in GONE.items() if since <= version for name in names)
+    here = GIVEN[service.name], sys.stdlib_module_names - gone
     for module in found.values():
         for wanted in module.others:
             if wanted.startswith("legato.") and not _is_ours(tree / wanted.replace(".", "/")):
                 raise ConfigError(
                     f"{_shown(module.file, entry)} imports {wanted}, which no function has: import it where it is used"
                 )
-            if not _is_there(wanted.partition(".")[0], tree, service, anywhere=anywhere):
-                raise ConfigError(
-                    f"{_shown(module.file, entry)} imports {wanted}, which the function would not find: name its "
-                    "library in requirements.txt"
-                )
+            first = wanted.partition(".")[0]
+            if any(first in names for names in here) or _is_there(first, tree, anywhere=anywhere):
+                continue
+            why = f"Python {python} has no more" if first in gone else "the function would not find"
+            raise ConfigError(
+                f"{_shown(module.file, entry)} imports {wanted}, which {why}: name its library in requirements.txt"
+            )
 
 
 def _loaded(name: str, folder: Path) -> Path | None:
@@ -134,8 +148,8 @@ def _with_packages(names: Iterable[str]) -> Iterator[str]:
         yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
-def _is_there(first: str, tree: Path, service: Service, *, anywhere: bool) -> bool:
-    if not first or first in sys.stdlib_module_names or first in GIVEN[service.name]:
+def _is_there(first: str, tree: Path, *, anywhere: bool) -> bool:
+    if not first or (first == "distutils" and (tree / "setuptools").is_dir()):  # which brings it
         return True
     look = tree.rglob if anywhere else tree.glob
     return any(one.is_dir() for one in look(first)) or any(look(f"{first}.*"))
