@@ -72,9 +72,10 @@ def check_imports(entry: Entry, tree: Path, service: Service, python: str = "") 
     anywhere = any(changes_path(module.tree) for module in found.values())
     for name, module in found.items():
         _check_own(name, module.file, entry, tree, anywhere=anywhere)
-    version = int(python.partition(".")[2] or 0)
+    version = int(python.partition(".")[2] or sys.version_info.minor)
     gone = frozenset(name for since, names in GONE.items() if since <= version for name in names)
-    here = GIVEN[service.name], sys.stdlib_module_names - gone
+    there = frozenset(name for since, names in GONE.items() if since > version for name in names)
+    here = GIVEN[service.name], (sys.stdlib_module_names | there) - gone
     for module in found.values():
         for wanted in module.others:
             if wanted.startswith("legato.") and not _is_ours(tree / wanted.replace(".", "/")):
