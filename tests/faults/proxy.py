@@ -48,9 +48,9 @@ class Proxy:
         self.rate: float | None = None
         self.connections = 0
 
-    async def open(self) -> Self:
-        """Listens."""
-        self._server = await asyncio.start_server(self._client, "127.0.0.1", 0)
+    async def open(self, port: int = 0) -> Self:
+        """Listens, at a port that is free if none is named."""
+        self._server = await asyncio.start_server(self._client, "127.0.0.1", port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -17,8 +17,10 @@ from legato.model.events import AnyEvent
 from legato.queues.rabbitmq import RabbitQueue
 from legato.testing.conformance._queue_kit import Reader
 from legato.testing.fake_telegram import FakeTelegram, FakeUser
+from tests.faults import Proxy
 from tests.integration.listen_kit import command, echo
 from tests.integration.run_kit import SECRET, TOKEN, Bot, environment
+from tests.servers import free_port
 from tests.servers.rabbit import Rabbit
 
 Sent = dict[int, list[str]]
@@ -176,17 +178,18 @@ async def test_a_blocked_broker_is_503_within_two_seconds_and_taken_up_again(
 async def test_a_gateway_starts_before_its_broker_and_survives_its_restart(
     tmp_path: Path, own_rabbit: Rabbit, rabbit_url: str
 ) -> None:
+    link, port = Proxy("127.0.0.1", own_rabbit.port), free_port()
+    away = rabbit_url.replace(f":{own_rabbit.port}/", f":{port}/")
     async with FakeTelegram(token=TOKEN) as telegram:
         found = Cluster(tmp_path, telegram, rabbit_url)
-        await asyncio.to_thread(own_rabbit.kill9)
-        async with found.gateway() as gate:
+        async with found.gateway(LEGATO_QUEUE=away) as gate:
             await gate.says("the broker: ")
             user = telegram.user("Ann")
             sent: Sent = {}
             write([user], sent, 2, "early")
             deliveries = telegram.updates.deliveries
             await telegram.wait_for(lambda: 503 in {one for _, one in deliveries})
-            await asyncio.to_thread(own_rabbit.start)
+            await link.open(port)  # now there is one: a broker takes seconds to start
             await found.queue.open()
             try:
                 await found.queue.declare(1, 1)
@@ -198,6 +201,7 @@ async def test_a_gateway_starts_before_its_broker_and_survives_its_restart(
                 await found.all_are_there(sent)
             finally:
                 await found.queue.close()
+                await link.close()
 
 
 async def test_buttons_are_acknowledged_by_the_gateway(tmp_path: Path, rabbit_url: str) -> None:

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.repo.files import ROOT
-from tests.servers import Nginx, Postgres, Rabbit, Redis, _process
+from tests.servers import Nginx, Postgres, Redis, _process
 
 STARTS = """
 import sys
@@ -68,22 +69,28 @@ def test_a_database_of_a_test_is_empty_and_its_own(postgres_url):
 
 
 @pytest.mark.timeout(300)
-def test_a_rabbit_that_is_killed_keeps_its_durable_queues_and_can_be_blocked():
-    with Rabbit() as broker:
-        broker.api("PUT", "queues/%2F/kept", {"durable": True})
-        # It is answered before it is on the disk: in the log of changes, or in the table itself.
-        until(
-            lambda: any(b"kept" in file.read_bytes() for file in broker.folder.glob("mnesia/*/*.*"))
-        )
-        broker.kill9()
-        broker.start()
-        assert broker.api("GET", "queues/%2F/kept")["durable"]
-        broker.block()
-        until(lambda: any(node.get("mem_alarm") for node in broker.api("GET", "nodes")))
-        broker.unblock()
-        until(lambda: not any(node.get("mem_alarm") for node in broker.api("GET", "nodes")))
-        broker.drop(broker.vhost("mine").rpartition("/")[2])
-    assert not broker.folder.exists()
+def test_a_rabbit_that_is_killed_keeps_its_durable_queues_and_can_be_blocked(
+    own_rabbit, rabbit_url
+):
+    broker, queue = own_rabbit, f"queues/{rabbit_url.rpartition('/')[2]}/kept"
+    broker.api("PUT", queue, {"durable": True})
+    # It is answered before it is on the disk: in the log of changes, or in the table itself.
+    until(lambda: any(b"kept" in file.read_bytes() for file in broker.folder.glob("mnesia/*/*.*")))
+    broker.kill9()
+    broker.start()
+    assert broker.api("GET", queue)["durable"]
+
+    def alarmed() -> bool:
+        try:
+            broker.api("GET", "health/checks/local-alarms")
+        except urllib.error.HTTPError as error:
+            return error.code == 503
+        return False
+
+    broker.block()
+    until(alarmed)
+    broker.unblock()
+    until(lambda: not alarmed())
 
 
 def test_a_redis_that_is_killed_keeps_what_it_answered():
