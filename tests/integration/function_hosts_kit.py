@@ -219,7 +219,7 @@ class Host(ABC):
         return json.loads(line)
 
     async def _post(self, path: str, content: bytes, headers: dict[str, str] | None = None) -> Any:
-        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=60, trust_env=False, verify=False) as client:
             url = f"http://127.0.0.1:{self.port}{path}"
             return await client.post(url, content=content, headers=headers)
 
