@@ -93,7 +93,7 @@ def said(chat: str, number: int, text: str) -> MessageReceived:
 
 async def live(chat: str, fatal: int = 0) -> int:
     """One life of the bot, to which all updates are sent; returns how many lines the last took."""
-    platform, store = ScriptedPlatform(), PostgresStore(URL)
+    platform, store = ScriptedPlatform(), PostgresStore(f"{URL}?pool=1")
     runtime = Runtime(app, store=store, platforms=[platform], clock=SystemClock(), http=NoNetwork())
     await runtime.start(loops=False)
     await runtime.resume()
@@ -108,7 +108,7 @@ async def live(chat: str, fatal: int = 0) -> int:
 
 async def left(chat: str) -> tuple[int, list[str]]:
     """What is there: rows of the app, and kinds of records in the journal."""
-    store = PostgresStore(URL)
+    store = PostgresStore(f"{URL}?pool=1")
     await store.open()
     loaded = await store.load(f"test:bot:{chat}:{chat}:")
     await store.close()
