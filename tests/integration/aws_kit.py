@@ -36,15 +36,16 @@ class Account:
         bot: Its file.
 
     Attributes:
-        environment: Of the command line. Packages are made by pip first, by uv later.
-        program: What runs it: words for Python.
+        environment: Of the command line.
+        program: What runs it: words for Python. Packages are made by uv where it finds libraries; with PLAIN
+            by pip.
     """
 
     def __init__(self, server: Ministack, telegram: FakeTelegram, bot: Path) -> None:
         self._server = server
         self._bot = bot
         self._clients: dict[str, Any] = {}
-        self.program = PLAIN
+        self.program = BY_UV if uv_finds() else PLAIN
         self.environment = {
             **{
                 k: v
@@ -72,8 +73,6 @@ class Account:
             process.kill()
             await process.wait()
             raise
-        if self.program == PLAIN and uv_finds():
-            self.program = BY_UV
         text = out.decode()
         assert process.returncode == code, f"{words}: exit {process.returncode}\n{text}{self.log}"
         return text

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from legato.testing.fake_telegram import FakeTelegram, FakeUser
-from tests.integration.aws_kit import ADDER, Account
+from tests.integration.aws_kit import ADDER, PLAIN, Account
 from tests.servers import Ministack
 
 EXAMPLE = ADDER.read_text(encoding="utf-8")
@@ -72,7 +72,9 @@ async def test_a_bot_is_deployed_changed_rolled_back_and_destroyed(
     cloud: Ministack, file: Path
 ) -> None:
     async with an_account(cloud, file) as (account, telegram):
+        usual, account.program = account.program, PLAIN
         await account.deploy()
+        account.program = usual
         await _check_what_was_made(account, telegram)
         await _add_and_go_quiet(account, telegram)
         cid = telegram.user("Cid")

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from legato.testing.fake_telegram import FakeTelegram
-from tests.integration.aws_kit import Account
+from tests.integration.aws_kit import PLAIN, Account
 from tests.servers import Ministack
 
 BOT = """
@@ -43,6 +43,7 @@ deploying.template = broken
 sys.exit(main())
 """
 """A command line whose stacks fail when the alias has been moved already."""
+WITHOUT_PIP = "import sys; sys.modules['pip'] = None\n"
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,9 @@ async def test_a_deployment_that_fails_leaves_the_version_and_the_secrets_of_bef
 
             account.edit(BOT.format(said="three"))
             account.environment["TELEGRAM_SECRET"] = "second"
-            account.program = ("-c", BROKEN)
+            broken = tmp_path / "broken.py"
+            broken.write_text(BROKEN if sound == PLAIN else WITHOUT_PIP + BROKEN)
+            account.program = (str(broken),)
             refused = await account.deploy("--schedule", "off", code=2)
 
             assert "UPDATE_ROLLBACK_COMPLETE: Broken: " in refused
