@@ -13,13 +13,13 @@ from legato.app.app import App
 from legato.app.runtime import Runtime, RuntimeSettings
 from legato.app.settings import Settings
 from legato.app.share import WHOLE, Beside
+from legato.deploy.patience import pause_s
 from legato.deploy.transport import Transport
 from legato.errors import ConfigError, Unavailable
-from legato.model.shards import SLOTS
+from legato.model.shards import ALL_SLOTS
 
 log: logging.Logger = logging.getLogger("legato.process")
 
-SETUP_AGAIN_S = (1, 2, 5, 10, 30, 60)
 DRAIN_S = 8.0
 """How long an end may take; `docker stop` kills after 10 s."""
 
@@ -79,7 +79,7 @@ class Process:
             share=share,
         )
         if isinstance(share, Beside):
-            share.interrupted = lambda: self.runtime.relay.drop(range(SLOTS))
+            share.interrupted = lambda: self.runtime.relay.drop(ALL_SLOTS)
 
     async def open(self, *, set_up: bool = True) -> None:
         """Opens the store, sets the platforms up, then starts the runtime.
@@ -128,7 +128,7 @@ class Process:
     async def _set_up_later(self, platform: Platform) -> None:
         tries = 0
         while True:
-            await self._clock.sleep(SETUP_AGAIN_S[min(tries, len(SETUP_AGAIN_S) - 1)])
+            await self._clock.sleep(pause_s(tries))
             tries += 1
             try:
                 await platform.setup(self._http, self._store, self._settings.public_url)

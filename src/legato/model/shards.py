@@ -13,6 +13,7 @@ from legato.model.events import Address
 from legato.model.ids import place_of
 
 SLOTS = 1024
+ALL_SLOTS: range = range(SLOTS)
 SHARDS = 64
 """How many shards a cluster has if nobody says otherwise."""
 

@@ -38,7 +38,7 @@ def settings_of(cloud: Cloud, place: Place, number: int) -> Settings:
 
 def live(cloud: Cloud, place: Place) -> Settings | None:
     """The same of the live version, None if there is none."""
-    number = cloud.maybe(lambda: versions.live(cloud, place), "ResourceNotFoundException")
+    number = cloud.maybe(lambda: versions.live(cloud, place), versions.ABSENT)
     return None if number is None else settings_of(cloud, place, number)
 
 

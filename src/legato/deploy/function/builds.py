@@ -37,7 +37,7 @@ from legato.engine import journal
 from legato.engine.outcomes import Handed, Outcome
 from legato.errors import ConfigError, StoreError, Unavailable
 from legato.model.ids import place_of
-from legato.model.shards import SLOTS
+from legato.model.shards import ALL_SLOTS
 
 if TYPE_CHECKING:
     from legato.abc import Clock
@@ -51,7 +51,6 @@ AT_ONCE = 8
 SPARE_S = 0.2
 """What an answer may take on its way, of the time that the other one is given."""
 LAST_ID = 2**63 - 1
-ALL = range(SLOTS)
 RESERVED = b"ReservedFunctionConcurrentInvocationLimitExceeded"
 _NARROW = (
     "reserved concurrency is used up. Two machines are needed to hand a conversation over: with one it stands still "
@@ -130,7 +129,7 @@ class Builds:
             GivenUp: That version has failed too often.
         """
         key, store, tries = work.key, runtime.store, self._tries
-        lane = (place_of(key) if work.event is None else work.event.place).lane
+        lane = _lane_of(work)
         async with self._room:
             before = await tries.known(store, build, key)
             await self._said(runtime, lane)
@@ -250,8 +249,13 @@ async def taken(function: Function, event: dict[str, Any], budget_s: float) -> d
     return found
 
 
+def _lane_of(work: Handed) -> str:
+    """Where it is answered."""
+    return (place_of(work.key) if work.event is None else work.event.place).lane
+
+
 async def _worked(function: Function, runtime: Runtime, work: Handed) -> Answer:
-    lane = (place_of(work.key) if work.event is None else work.event.place).lane
+    lane = _lane_of(work)
     try:
         async with asyncio.timeout(function.invocation.left_s):
             outcome = await runtime.lanes.run(
@@ -269,7 +273,7 @@ async def _worked(function: Function, runtime: Runtime, work: Handed) -> Answer:
     await function.delivered(runtime, lane)
     left = lane in runtime.relay.waiting()
     if left:
-        runtime.relay.drop(ALL)
+        runtime.relay.drop(ALL_SLOTS)
     return msgspec.structs.replace(answer, left=left)
 
 

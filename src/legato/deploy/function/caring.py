@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from legato.deploy.function.invocation import CLAIM_MS, CLOSE_S
 from legato.deploy.function.start import Enough, leftover, looked_through
 from legato.errors import StoreError
-from legato.model.shards import SLOTS
+from legato.model.shards import ALL_SLOTS
 from legato.outbox.backlog import is_broadcast
 from legato.outbox.caretaker import Caretaker, is_strange
 
@@ -34,7 +34,6 @@ LOOK_S = 20.0
 """And looks so often for what is due, and for what others have left meanwhile."""
 GIVE_UP_S = 1.0
 """So long is waited for what is being sent, before others may care."""
-ALL = range(SLOTS)
 
 log: logging.Logger = logging.getLogger("legato.function")
 
@@ -59,7 +58,7 @@ async def over(runtime: Runtime, invocation: Invocation, care: Caretaker) -> Non
     """
     try:
         async with asyncio.timeout(min(GIVE_UP_S, invocation.rest_s(CLOSE_S))):
-            if await runtime.relay.emptied(ALL, GIVE_UP_S):
+            if await runtime.relay.emptied(ALL_SLOTS, GIVE_UP_S):
                 await care.give_up()
     except (StoreError, TimeoutError) as error:
         log.debug("what is left waits for the end of an invocation: %s", error)

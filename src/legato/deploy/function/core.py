@@ -34,9 +34,10 @@ from legato.deploy.function.start import (
     resume,
     taken_over,
 )
+from legato.deploy.function.waiting import Waiting
 from legato.deploy.signature import check_request, may_reply
 from legato.errors import ConfigError, Forged, StoreError, StoreUnavailable, Unavailable
-from legato.model.shards import SLOTS
+from legato.model.shards import ALL_SLOTS
 from legato.outbox.backlog import is_broadcast
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ SOME = 20
 AT_ONCE = 100
 """Conversations that are being woken."""
 LAST_ID = 2**63 - 1
-ALL = range(SLOTS)
 
 log: logging.Logger = logging.getLogger("legato.function")
 
@@ -91,7 +91,7 @@ class Function:
         self._parts: Parts | None = None
         self._left: set[int] = set()  # what earlier invocations could not deliver
         self._purged_ms = 0
-        self.waiting: set[object] = set()  # of threads: to add one takes no lock
+        self.waiting: Waiting = Waiting()
         self.build: int = 0
         self._builds: Builds | None = None
 
@@ -260,7 +260,7 @@ class Function:
             self._discard()
         else:
             self._left |= runtime.relay.waiting_ids()
-            runtime.relay.drop(ALL)
+            runtime.relay.drop(ALL_SLOTS)
             if self.invocation.care is not None:
                 from legato.deploy.function import caring
 

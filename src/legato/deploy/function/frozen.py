@@ -106,12 +106,8 @@ class Frozen:
         """
         clock = self.function.clock
         arrived = clock.monotonic()
-        waiting, this = self.function.waiting, object()
-        waiting.add(this)
-        try:
+        with self.function.waiting.one_more():
             await self._alone().acquire()
-        finally:
-            waiting.discard(this)
         try:
             left_s = self._timeout_s - (clock.monotonic() - arrived)
             if left_s < self._timeout_s / 4:

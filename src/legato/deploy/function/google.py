@@ -45,11 +45,8 @@ def google(app: App, *, timeout_s: float = LIMIT_S, **flags: str) -> Callable[[A
         """The framework takes nothing but a plain function."""
         http = hasattr(request, "headers")
         arrived = time.monotonic()
-        function.waiting.add(this := object())
-        try:
+        with function.waiting.one_more():
             alone = lock.acquire(timeout=timeout_s * 3 / 4)
-        finally:
-            function.waiting.discard(this)
         if not alone:
             if http:
                 response = later("others came first, and took its time", 1)
