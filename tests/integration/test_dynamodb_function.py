@@ -12,11 +12,12 @@ import pytest
 
 from legato import App, Chat, Happened
 from legato.deploy.function.aws import Lambda
-from legato.deploy.function.core import ALL, Function
+from legato.deploy.function.core import Function
 from legato.deploy.loader import load_app
 from legato.deploy.transport import Transport
 from legato.engine.journal import decode_state
 from legato.model.events import Address
+from legato.model.shards import ALL_SLOTS
 from legato.stores.dynamodb import DynamoDBStore
 from legato.testing.fake_telegram import FakeTelegram
 
@@ -121,7 +122,7 @@ def test_a_broadcast_is_queued_for_more_people_than_a_transaction_has_items(
         async with function.invoked(10, quiet=True) as runtime:
             for count in (205, 0):
                 assert await app.broadcast(people, "News!", id="n1") == count
-            runtime.relay.drop(ALL)
+            runtime.relay.drop(ALL_SLOTS)
             found = await runtime.store.outbox(states=("queued", "sending"))
         await function.stopped()
         return sorted(item.place.chat for item in found)

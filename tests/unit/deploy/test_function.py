@@ -19,8 +19,15 @@ from legato.deploy.function.start import fleeting
 from legato.errors import ConfigError, StoreUnavailable
 from legato.model.records import Commit
 from legato.testing.clock import FakeClock
-from legato.testing.fake_telegram import FakeTelegram
-from tests.unit.deploy.function_kit import PROOF, SECRET, TOKEN, Jumping, Service, request
+from tests.unit.deploy.function_kit import (
+    PROOF,
+    SECRET,
+    TOKEN,
+    Jumping,
+    Service,
+    on_telegram,
+    request,
+)
 
 
 def app() -> App:
@@ -46,12 +53,7 @@ def app() -> App:
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
-    monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
-    monkeypatch.delenv("LEGATO_STORE", raising=False)
-    with FakeTelegram(token=TOKEN).threaded() as telegram:
-        telegram.user("Ann", started=True)
+    with on_telegram(tmp_path, monkeypatch) as telegram:
         service = Service(telegram, app())
         yield service
         service.process.close()

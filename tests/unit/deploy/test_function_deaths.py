@@ -10,8 +10,7 @@ from legato import App, Chat
 from legato.deploy.function import yandex
 from legato.model.records import RUNNING
 from legato.outbox.caretaker import Caretaker
-from legato.testing.fake_telegram import FakeTelegram
-from tests.unit.deploy.function_kit import SECRET, TOKEN, Context, Jumping, Service
+from tests.unit.deploy.function_kit import Context, Jumping, Service, on_telegram
 from tests.unit.deploy.time_kit import AFTER_S, SHORT_MS, TICK, stored
 
 WHOLE = [("sendMessage", "Working"), ("editMessageText", "Done one"), ("sendMessage", "Bye")]
@@ -43,12 +42,7 @@ def bot() -> App:
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
-    monkeypatch.setenv("TELEGRAM_SECRET", SECRET)
-    monkeypatch.delenv("LEGATO_STORE", raising=False)
-    with FakeTelegram(token=TOKEN).threaded() as telegram:
-        telegram.user("Ann", started=True)
+    with on_telegram(tmp_path, monkeypatch) as telegram:
         service = Service(telegram, bot(), Jumping())
         yield service
         service.process.close()

@@ -55,6 +55,17 @@ async def opened(*, known: bool = True) -> AsyncIterator[tuple[RuntimeApi, Clien
         await api.close()
 
 
+@asynccontextmanager
+async def at_work() -> AsyncIterator[tuple[Client, list[Signal]]]:
+    """A function that has WORK in hand."""
+    async with opened() as (api, client, told):
+        client.sends("GET", "invocation/next")
+        await next_of(told, 1)
+        api.give(WORK)
+        await client.gets()
+        yield client, told
+
+
 async def next_of(told: list[Signal], count: int) -> Signal:
     async with asyncio.timeout(10):
         while len(told) < count:  # noqa: ASYNC110
@@ -80,11 +91,7 @@ async def test_work_is_given_in_one_segment_and_its_answer_is_told() -> None:
 
 
 async def test_an_answer_to_something_else_is_refused() -> None:
-    async with opened() as (api, client, told):
-        client.sends("GET", "invocation/next")
-        await next_of(told, 1)
-        api.give(WORK)
-        await client.gets()
+    async with at_work() as (client, told):
         for what in ("invocation/other/response", "invocation/0a1b2c3d-1/no", "invocation"):
             client.sends("POST", what, b"2")
             assert (await client.gets()).split()[1] in {b"400", b"404"}
@@ -117,11 +124,7 @@ async def test_requests_come_in_pieces_and_with_expectations() -> None:
 
 
 async def test_an_answer_that_is_too_long_is_the_handlers_failure() -> None:
-    async with opened() as (api, client, told):
-        client.sends("GET", "invocation/next")
-        await next_of(told, 1)
-        api.give(WORK)
-        await client.gets()
+    async with at_work() as (client, told):
         head = f"POST {BASE}invocation/{WORK.id}/response HTTP/1.1\r\nContent-Length: "
         client.writer.write(f"{head}{RESPONSE_LIMIT + 1}\r\n\r\n".encode())
         assert b" 413 " in await client.gets()
@@ -152,11 +155,7 @@ BROKEN = (
 async def test_a_response_may_be_streamed_and_fail_in_the_middle(
     sent: bytes, answered: tuple[bytes, bool, str]
 ) -> None:
-    async with opened() as (api, client, told):
-        client.sends("GET", "invocation/next")
-        await next_of(told, 1)
-        api.give(WORK)
-        await client.gets()
+    async with at_work() as (client, told):
         head = f"POST {BASE}invocation/{WORK.id}/response HTTP/1.1\r\n{STREAMS}"
         client.writer.write(head.encode() + sent[:4])
         await asyncio.sleep(0.01)
@@ -167,11 +166,7 @@ async def test_a_response_may_be_streamed_and_fail_in_the_middle(
 
 
 async def test_a_stream_that_is_too_long_is_the_handlers_failure() -> None:
-    async with opened() as (api, client, told):
-        client.sends("GET", "invocation/next")
-        await next_of(told, 1)
-        api.give(WORK)
-        await client.gets()
+    async with at_work() as (client, told):
         head = f"POST {BASE}invocation/{WORK.id}/response HTTP/1.1\r\n{STREAMS}"
         client.writer.write(f"{head}{RESPONSE_LIMIT + 1:x}\r\n".encode())
         assert b" 413 " in await client.gets()
